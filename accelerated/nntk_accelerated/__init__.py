@@ -1,0 +1,1 @@
+"""Accelerated implementation of the regularized Newton method for wide shallow networks, on torch."""

@@ -1,0 +1,98 @@
+"""What a claim is, and what running one gives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from nntk_reference import Verdict
+from nntk_reference.arithmetic import Array
+
+__all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "run"]
+
+
+class Evidence(StrEnum):
+    """What a verdict rests on (docs/verdicts.md)."""
+
+    EXACT = "exact"
+    """Rational or symbolic identities."""
+    CERTIFIED = "certified"
+    """Enclosures: true or undecided, never wrong."""
+    MEASURED = "measured"
+    """Statistics, with a stated error rate."""
+
+
+class Effort(IntEnum):
+    """How many cases, at which sizes; the code is the same."""
+
+    QUICK = 0
+    DEFAULT = 1
+    FULL = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A data set to verify the claims on: X (M, d) and y (M,), float64, and where they come from."""
+
+    X: Array
+    y: Array
+    source: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: the verdict, and the decisive number beside the limit it was held against.
+
+    relation   how `number` must stand to `limit` for the claim to hold: "≤", "≥", "<", ">" or "=".
+    cases      how many cases were run. `why` says what decided, in one sentence.
+    """
+
+    verdict: Verdict
+    number: float | None
+    relation: str
+    limit: float | None
+    cases: int
+    why: str
+
+
+Check = Callable[[Problem, Effort], Finding]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement, the check that can refute it, and a negative control: the check where an assumption is broken.
+
+    `control` must come out refuted; `control_reason` says why it must.
+    """
+
+    id: str
+    statement: str
+    assumptions: str
+    evidence: Evidence
+    check: Check
+    control: Check
+    control_reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """A claim's finding and its control's; `seconds` is the time of both."""
+
+    claim: Claim
+    finding: Finding
+    control: Finding
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Does the claim hold, and is its control refuted?"""
+        return self.finding.verdict is Verdict.HOLDS and self.control.verdict is Verdict.REFUTED
+
+
+def run(claim: Claim, problem: Problem, effort: Effort) -> Result:
+    """Check a claim and its negative control on a data set."""
+    start = time.perf_counter()
+    finding, control = claim.check(problem, effort), claim.control(problem, effort)
+    return Result(claim, finding, control, time.perf_counter() - start)

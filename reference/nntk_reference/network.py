@@ -1,0 +1,144 @@
+"""Networks and the laws they are drawn from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from nntk_reference import validation
+from nntk_reference.activations import activation
+from nntk_reference.arithmetic import Array
+from nntk_reference.errors import InputError
+
+__all__ = ["C_LAWS", "InitialLaw", "Network", "sample_network", "scaling_exponent"]
+
+
+def scaling_exponent(beta: Any, *, negative_control: bool = False) -> float:
+    """β, which the theory takes in (1/2, 1). The ends 1/2 and 1 are allowed to a negative control that says so."""
+    value = validation.real_number("beta", beta)
+    if 0.5 < value < 1 or (negative_control and value in (0.5, 1.0)):
+        return value
+    if value in (0.5, 1.0):
+        raise InputError("beta", "1/2 < beta < 1 (an end only with negative_control=True)", repr(beta))
+    raise InputError("beta", "1/2 < beta < 1", repr(beta))
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A shallow network f(x) = N^(-β) Σᵢ cᵢ σ(wᵢ·x + ηᵢ)  (E1).
+
+    c (N,), w (N, d), eta (N,), float64; kept as read-only copies. `activation` names an entry of the registry.
+    `negative_control=True` admits β = 1/2 and β = 1, where the theory does not hold.
+
+    Raises InputError for wrong shapes, dtypes, non-finite entries or β; UnknownActivationError.
+    """
+
+    c: Array
+    w: Array
+    eta: Array
+    beta: float
+    activation: str = "tanh"
+    negative_control: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        c = validation.real_array("c", self.c, (None,))
+        w = validation.real_array("w", self.w, (len(c), None))
+        eta = validation.real_array("eta", self.eta, (len(c),))
+        beta = scaling_exponent(self.beta, negative_control=self.negative_control)
+        activation(self.activation)
+        for name, value in (("c", c), ("w", w), ("eta", eta), ("beta", beta)):
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            object.__setattr__(self, name, value)
+
+    @property
+    def width(self) -> int:
+        """The number N of neurons."""
+        return len(self.c)
+
+    @property
+    def dim(self) -> int:
+        """The input dimension d."""
+        return int(self.w.shape[1])
+
+    @property
+    def parameters(self) -> int:
+        """P = N(d + 2)."""
+        return self.width * (self.dim + 2)
+
+    def moved(self, update: Any) -> Network:
+        """The network at θ + update, with update (N, d+2) in the order (c, w, η) of each neuron, rounded to float64."""
+        update = validation.real_array("update", np.asarray(update, dtype=np.float64), (self.width, self.dim + 2))
+        return Network(
+            self.c + update[:, 0],
+            self.w + update[:, 1:-1],
+            self.eta + update[:, -1],
+            self.beta,
+            self.activation,
+            negative_control=self.negative_control,
+        )
+
+
+@dataclass(frozen=True)
+class _OutputLaw:
+    second_moment: tuple[int, int]  # E[c²] as a fraction
+    draw: Callable[[np.random.Generator, int], Array]
+
+
+C_LAWS: MappingProxyType[str, _OutputLaw] = MappingProxyType(
+    {
+        "uniform": _OutputLaw((1, 3), lambda rng, n: rng.uniform(-1.0, 1.0, n)),
+        "rademacher": _OutputLaw((1, 1), lambda rng, n: rng.choice([-1.0, 1.0], n)),
+        "normal": _OutputLaw((1, 1), lambda rng, n: rng.standard_normal(n)),
+    }
+)
+
+
+@dataclass(frozen=True)
+class InitialLaw:
+    """The law of a neuron at initialization: cᵢ from `c`, wᵢ ~ N(0, w_scale² I), ηᵢ ~ N(0, eta_scale²), independent.
+
+    c is "uniform" on (-1, 1), "rademacher" (±1) or "normal" N(0, 1). The default is the paper's.
+    Raises InputError for an unknown c or scales that are not positive.
+    """
+
+    c: str = "uniform"
+    w_scale: float = 1.0
+    eta_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.c not in C_LAWS:
+            near = difflib.get_close_matches(str(self.c).lower(), C_LAWS, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise InputError("law.c", f"one of {', '.join(C_LAWS)}", f"{self.c!r}{hint}")
+        object.__setattr__(self, "w_scale", validation.positive("law.w_scale", self.w_scale))
+        object.__setattr__(self, "eta_scale", validation.positive("law.eta_scale", self.eta_scale))
+
+
+def sample_network(
+    width: int,
+    dim: int,
+    *,
+    beta: float,
+    activation: str = "tanh",
+    seed: int | np.random.Generator,
+    law: InitialLaw | None = None,
+    negative_control: bool = False,
+) -> Network:
+    """Draw a network of `width` neurons on R^dim from the initial law (default: the paper's).
+
+    `seed` is an integer or a numpy Generator. Raises InputError.
+    """
+    width, dim = validation.whole_number("width", width), validation.whole_number("dim", dim)
+    law = law or InitialLaw()
+    if not isinstance(seed, np.random.Generator):
+        seed = np.random.default_rng(validation.whole_number("seed", seed, 0, 2**63 - 1))
+    c = C_LAWS[law.c].draw(seed, width)
+    w = law.w_scale * seed.standard_normal((width, dim))
+    eta = law.eta_scale * seed.standard_normal(width)
+    return Network(c, w, eta, beta, activation, negative_control=negative_control)
