@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from nntk_reference import Verdict
+from nntk_reference import NntkError, Verdict
 from nntk_reference.arithmetic import Array
 
 __all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "run"]
@@ -92,7 +94,19 @@ class Result:
 
 
 def run(claim: Claim, problem: Problem, effort: Effort) -> Result:
-    """Check a claim and its negative control on a data set."""
+    """Check a claim and its negative control on a data set. A check that fails leaves its verdict undecided and says why."""
     start = time.perf_counter()
-    finding, control = claim.check(problem, effort), claim.control(problem, effort)
+    finding, control = _find(claim.check, problem, effort), _find(claim.control, problem, effort)
     return Result(claim, finding, control, time.perf_counter() - start)
+
+
+def _find(check: Check, problem: Problem, effort: Effort) -> Finding:
+    try:
+        return check(problem, effort)
+    except NntkError as error:
+        why = f"{type(error).__name__}: {error}"
+    except Exception as error:  # a fault of the check itself, which must not hide what the other checks find
+        if os.environ.get("NNTK_DEBUG") == "1":
+            traceback.print_exc()
+        why = f"internal error: {type(error).__name__}: {error}"
+    return Finding(Verdict.UNDECIDED, None, "", None, 0, why)

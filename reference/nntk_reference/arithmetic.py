@@ -170,7 +170,9 @@ class Float64(Arithmetic):
         return np.asarray(values, dtype=np.float64)
 
     def from_balls(self, balls: Array) -> Array:
-        return balls.astype(np.float64)
+        values = balls.astype(np.float64)
+        self._require_finite(values)
+        return values
 
     def magnitude(self, x: Any) -> Any:
         return abs(x)
@@ -180,12 +182,15 @@ class Float64(Arithmetic):
         with np.errstate(all="ignore"):
             answer = compute(self)
         for part in _arrays(answer):
-            if not np.all(np.isfinite(part)):
-                raise RangeError(
-                    "result: expected finite numbers, got overflow in float64; "
-                    "rescale the input or ask for Multiprecision or Ball"
-                )
+            self._require_finite(part)
         return answer
+
+    @staticmethod
+    def _require_finite(values: Array) -> None:
+        if not np.all(np.isfinite(values)):
+            raise RangeError(
+                "result: expected finite numbers, got overflow in float64; rescale the input or ask for Multiprecision or Ball"
+            )
 
 
 _FLOAT64_TABLE: dict[str, Callable[[Any], Any]] = {
@@ -321,7 +326,7 @@ class Multiprecision(_MpRun):
             raise RangeError("result: expected finite numbers, got a pole or an overflow in multiprecision")
         close = np.asarray(abs(a - b) <= self._mp.mpf(10) ** (-self.digits) * abs(b), dtype=bool)
         if relative:
-            return close
+            return close & np.asarray(b != 0, dtype=bool)  # an exact zero may be a cancellation that both runs lost
         tiny_before = np.asarray(abs(a) <= self._noise(a, working // 2), dtype=bool)
         tiny_now = np.asarray(abs(b) <= self._noise(b, working), dtype=bool)
         settled: Array = close | (tiny_before & tiny_now)
@@ -428,6 +433,8 @@ class Ball(Arithmetic):
 def _to_ball(value: Any) -> arb:
     if hasattr(value, "_mpf_"):  # an mpf, taken as the exact number it is
         sign, mantissa, exponent, _ = value._mpf_
+        if not mantissa and exponent:  # mpmath's encoding of infinities and nan
+            return arb(float(value))
         return arb((-int(mantissa) if sign else int(mantissa), int(exponent)))
     return arb(value)
 

@@ -9,6 +9,7 @@ Source of the formulas: arXiv:2605.08352; the labels are those of docs/theory.md
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,10 +160,17 @@ def _scaled_residual(ar: Arithmetic, A: Array, x: Array, b: Array) -> float:
     """‖Ax - b‖/(‖A‖‖x‖ + ‖b‖) in max norms."""
     error = _largest(ar.abs(A @ x - b))
     scale = _largest(ar.abs(A).sum(axis=1)) * _largest(ar.abs(x)) + _largest(ar.abs(b))
-    return float(_upper(error / scale)) if error > 0 else 0.0
+    if error == 0:
+        return 0.0
+    ratio = error / scale
+    if hasattr(ratio, "upper"):  # float() rounds to nearest, and underflows; the next number above is a bound
+        return math.nextafter(float(ratio.upper()), math.inf)
+    return float(ratio) if scale < math.inf else math.nan
 
 
 def _largest(values: Array) -> Any:
+    if values.dtype != object:
+        return values.max()  # unlike Python's max, this lets no NaN pass
     return max((_upper(v) for v in values), default=0)
 
 
@@ -205,7 +213,7 @@ def nntk(net: Network, X: Any, y: Any, gamma: float, *, arithmetic: Arithmetic =
         J = formulas.jacobian(s).reshape(len(X), -1)
         A = formulas.add_diagonal(formulas.hessian(s, r), formulas.regularization(ar, gamma, net.width, net.beta))
         solved, _ = linalg.symmetric_solve(ar, A, J.T.copy())
-        return J @ solved / len(X)
+        return _symmetric(J @ solved / len(X))
 
     return arithmetic.evaluate(compute)
 
@@ -218,9 +226,14 @@ def gauss_newton_nntk(net: Network, X: Any, gamma: float, *, arithmetic: Arithme
     def compute(ar: Arithmetic) -> Array:
         B = formulas.ntk(formulas.state(ar, net, X))
         A = formulas.add_diagonal(B, formulas.regularization(ar, gamma, net.width, net.beta))
-        return linalg.symmetric_solve(ar, A, B)[0].T
+        return _symmetric(linalg.symmetric_solve(ar, A, B)[0])
 
     return _arithmetic(arithmetic).evaluate(compute)
+
+
+def _symmetric(K: Array) -> Array:
+    """K, known to be symmetric but for rounding, as a matrix that equals its transpose."""
+    return (K + K.T) / 2
 
 
 def _at(ar: Arithmetic, net: Network, X: Array, y: Array) -> tuple[formulas.State, Array]:

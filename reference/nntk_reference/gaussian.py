@@ -23,13 +23,14 @@ import numpy as np
 from flint import arb, arb_mat, ctx
 
 from nntk_reference.activations import Activation, Pair
-from nntk_reference.arithmetic import Array, Ball
+from nntk_reference.arithmetic import MAX_BITS, Array, Ball
 from nntk_reference.errors import QuadratureError
 
 __all__ = ["Expectations", "expectations", "pairs"]
 
 _STRIP_USED, _CIRCLE = 0.9, 0.09  # fractions of the half-width: the strip used, and the Cauchy circle for σ'
 _MOST_VALUES = 60_000_000  # Hermite values (terms × nodes): minutes of work
+_NODE_COST = 64  # one node for one input costs about as much time and memory as so many Hermite values
 _GUARD = 40
 
 
@@ -54,6 +55,8 @@ def pairs(inputs: Array) -> tuple[Pair, Array, Array]:
     for k, m in zip(*np.triu_indices(inputs.shape[1], 1), strict=True):
         minor = x[:, k] * x2[:, m] - x[:, m] * x2[:, k]
         determinant = determinant + minor * minor
+    # rounded products need not cancel exactly
+    determinant[(i == j) | np.all(x == x2, axis=1)] = arb(0)
     squares = (inputs * inputs).sum(axis=1)
     return Pair(squares[i], squares[j], (x * x2).sum(axis=1), Ball(ctx.prec).ramp(determinant)), i, j
 
@@ -64,7 +67,7 @@ def expectations(entry: Activation, inputs: Array, bits: int, *, closed_form: bo
     `closed_form=False` takes the quadrature even where a closed form exists. Raises QuadratureError where the work would be out
     of reach, or an estimate does not settle.
     """
-    ar = Ball(bits + _GUARD)
+    ar = Ball(min(MAX_BITS, bits + _GUARD))
     with ctx.workprec(ar.bits):
         pair, i, j = pairs(inputs)
         if closed_form and entry.moments is not None:
@@ -95,7 +98,7 @@ class _Series:
         # equal inputs, the diagonal among them, need no series: E[σ²]
         self.equal = np.array([bool(d == 0) for d in pair.determinant])
         self.largest_a = float(max(v.upper() for v in self.a))
-        self.wanted = bits * math.log(2) + 8  # -log of the error aimed at
+        self.wanted = bits * math.log(2) + 2  # -log of the error aimed at
         self.reach = 2 * math.sqrt(self.wanted + 4 + math.log1p(self.largest_a))  # U: e^(-U²/4) is below it
         self.terms = self.nodes = 0
 
@@ -106,7 +109,7 @@ class _Series:
         assert strip is not None
         y = arb(_STRIP_USED * strip.half_width)
         K = self._enough_terms(strip.half_width)
-        s = float(y) / math.sqrt(self.largest_a)
+        s = min(float(y) / math.sqrt(self.largest_a), math.sqrt(2 * self.wanted))  # a wider strip gains nothing
         h = self._dyadic(2 * math.pi * s / (self.wanted + s * math.sqrt(K) + s * s / 2 + 8))
         C, square, square_slope = self._sums(h, K)
 
@@ -115,7 +118,9 @@ class _Series:
         radius = arb(_CIRCLE * strip.half_width)
         A2, B2 = strip.bound(y + radius, self.ar)
         A2, B2 = (A2 + B2 * radius) / radius, B2 / radius  # Cauchy: growth of σ'
-        s_each = y / self.root
+        # any strip in which σ is analytic will do; the bound is least at s = 2π/h - √K
+        least = arb(2 * math.pi / h - math.sqrt(K))
+        s_each = np.array([min(s_max, least) for s_max in y / self.root], dtype=object)
         decay = 2 * arb.pi() * s_each / arb(h)
         alias = 2 * self.ar.exp(s_each * s_each / 2) / (self.ar.exp(decay) - 1)
         norm = A + B * self.root
@@ -129,26 +134,31 @@ class _Series:
         return self._pair_sums(C, square, square_slope, tails=True)
 
     def _enough_terms(self, half_width: float) -> int:
-        """K for which the terms beyond fall below the error aimed at: cₖ(a) decays like e^(-s√k), s = half_width/√a."""
+        """K for which the terms beyond fall below the error aimed at; only the proved bounds rely on nothing here."""
         distinct = ~self.equal
         if not distinct.any():
             return 1
         s = 0.97 * half_width / np.sqrt(self.a.astype(float))
-        s_pair = (s[self.i] + s[self.j])[distinct]
         # log ρ² = log(1 - det/(aa')), accurate for nearly equal inputs
         closeness = (self.pair.determinant / (self.pair.a * self.pair.a2))[distinct].astype(float)
         rate = -0.5 * np.log1p(-np.minimum(closeness, 1 - 1e-12))
+
+        def enough(k: int) -> bool:
+            # cₖ(a) decays like e^(s²/4 - G), G = ∫₀ˢ √(k + t²/4) dt, for a singularity at ±is: like e^(-s√k) for large k
+            decay = s / 2 * np.sqrt(k + s * s / 4) + k * np.arcsinh(s / (2 * math.sqrt(k))) - s * s / 4
+            least = np.min(rate * (k + 1) + (decay[self.i] + decay[self.j])[distinct])
+            return bool(least - 2 * math.log(k) >= self.wanted)
+
         low, high = 1, 4
         while True:
-            if np.min(rate * (high + 1) + s_pair * math.sqrt(high)) - 2 * math.log(high) >= self.wanted:
+            if enough(high):
                 break
             low, high = high, 2 * high
             if high > _MOST_VALUES:
                 break
         while high - low > 1:
             middle = (low + high) // 2
-            enough = np.min(rate * (middle + 1) + s_pair * math.sqrt(middle)) - 2 * math.log(middle) >= self.wanted
-            low, high = (low, middle) if enough else (middle, high)
+            low, high = (low, middle) if enough(middle) else (middle, high)
         return high
 
     @staticmethod
@@ -184,7 +194,7 @@ class _Series:
     def _sums(self, h: float, K: int) -> tuple[Array, Array, Array]:
         """Trapezoidal sums for cₖ (K+1, M), E[σ²] and E[σ'²] (M,), without the rule's own errors."""
         nodes = math.ceil(self.reach / h)
-        if nodes * K > _MOST_VALUES:
+        if nodes * (K + _NODE_COST * len(self.a)) > _MOST_VALUES:
             raise QuadratureError(
                 f"X: expected inputs for which {_MOST_VALUES} Hermite values suffice, got max|x̃|² = {self.largest_a:.3g}, "
                 f"which needs {K} terms at {nodes} nodes for 2^-{self.bits}; rescale the inputs or ask for fewer digits"

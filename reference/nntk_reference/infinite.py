@@ -80,7 +80,7 @@ def enclose_limit_ntk(
     bits = validation.whole_number("bits", bits, 2, MAX_BITS)
     if not isinstance(law, InitialLaw):
         raise InputError("law", "an InitialLaw", repr(law))
-    ar = Ball(min(MAX_BITS, bits + 64))
+    ar = Ball(min(MAX_BITS, max(bits, 64) + 64))  # at least 128: products of float64 numbers are exact
     with ctx.workprec(ar.bits):
         inputs = formulas.augmented(ar.array(X))
         scales = ar.array([law.w_scale] * X.shape[1] + [law.eta_scale])
@@ -209,7 +209,10 @@ def _kernel(X: Any, activation: str, law: InitialLaw, bits: int, arithmetic: Ari
 
 def _nntk(B: Array, gamma: float) -> Array:
     A = formulas.add_diagonal(B, arb(gamma))
-    return linalg.symmetric_solve(Ball(ctx.prec), A, B)[0]
+    solved = linalg.symmetric_solve(Ball(ctx.prec), A, B)[0]
+    lower = np.tril_indices(len(B))
+    solved[lower] = solved.T[lower]  # one enclosure for each pair: symmetric also after rounding
+    return solved
 
 
 def _spectrum(X: Any, activation: str, law: InitialLaw, bits: int, arithmetic: Arithmetic) -> Array:
@@ -248,7 +251,7 @@ def _deliver(arithmetic: Arithmetic, enclose: Callable[[int], Array], *, relativ
         wanted, first, cap = (arithmetic.bits if relative else 0), arithmetic.bits, arithmetic.max_bits
     elif isinstance(arithmetic, Multiprecision):
         wanted = math.ceil(arithmetic.digits * math.log2(10)) + 2
-        first, cap = wanted + 12, max(4096, 16 * wanted)
+        first, cap = min(MAX_BITS, wanted + 12), min(MAX_BITS, max(4096, 16 * wanted))
     elif arithmetic == FLOAT64:
         wanted, first, cap = _FLOAT64_BITS, _FLOAT64_BITS + 12, 4096
     else:

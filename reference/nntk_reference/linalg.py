@@ -7,6 +7,7 @@ undecided; for exact data the precision is raised up to the arithmetic's cap bef
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,13 +96,17 @@ def ldl(A: Array, magnitude: Callable[[Any], Any]) -> LDL:
                 else:
                     swap(k + 1, k + below)
                     block = 2
-        if block == 1 and not _nonzero(S[k, k]):
-            best = max(range(n - k), key=lambda i: size[i][i])  # over balls: a larger diagonal entry may still do
-            swap(k, k + best)
-            if not _nonzero(S[k, k]):
-                break
-        pivot = S[k : k + block, k : k + block]
-        inverse = _small_inverse(pivot)
+        inverse = _small_inverse(S[k : k + block, k : k + block])
+        if inverse is None:  # a column of zeros, or wide balls: the largest diagonal entry may still do ...
+            block = 1
+            swap(k, max(range(k, n), key=lambda i: magnitude(S[i, i])))
+            inverse = _small_inverse(S[k : k + 1, k : k + 1])
+        if inverse is None and k + 1 < n:  # ... or the largest pair
+            block = 2
+            row, column = max(itertools.combinations(range(k, n), 2), key=lambda pair: magnitude(S[pair]))
+            swap(k, row)
+            swap(k + 1, column)
+            inverse = _small_inverse(S[k : k + 2, k : k + 2])
         if inverse is None:
             break
         rest = slice(k + block, n)
@@ -121,7 +126,7 @@ def _nonzero(x: Any) -> bool:
 
 def _small_inverse(E: Array) -> Array | None:
     if len(E) == 1:
-        return np.array([[1 / E[0, 0]]], dtype=object)
+        return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[0, 0]) else None
     determinant = E[0, 0] * E[1, 1] - E[0, 1] * E[0, 1]
     if not _nonzero(determinant):
         return None
@@ -171,17 +176,17 @@ def symmetric_solve(ar: Arithmetic, A: Array, b: Array) -> tuple[Array, int]:
     """
     if ar == FLOAT64:
         return _lapack_solve(A, b)
-    factors = ldl(A, ar.magnitude)
-    counts = _factor_inertia(factors)
     if isinstance(ar, Ball):
+        counts = _ball_inertia(A, ar.magnitude)
         if counts.zero:
             raise SingularSystemError(f"matrix: expected nonsingular, got {counts.zero} eigenvalues that are exactly zero")
         if counts.undecided:
             raise NotProved(f"{counts.undecided} of {len(A)} eigenvalues have no proved sign at {ar.bits} bits")
         return _ball_solve(A, b), counts.negative
+    factors = ldl(A, ar.magnitude)
     if factors.done < len(A):
         raise SingularSystemError(f"matrix: expected nonsingular, got a zero pivot at step {factors.done} of {len(A)}")
-    return _ldl_solve(factors, b), counts.negative
+    return _ldl_solve(factors, b), _factor_inertia(factors).negative
 
 
 def _lapack_solve(A: Array, b: Array) -> tuple[Array, int]:
@@ -213,12 +218,36 @@ def _lapack_solve(A: Array, b: Array) -> tuple[Array, int]:
 
 
 def _ball_solve(A: Array, b: Array) -> Array:
-    columns = b.reshape(len(b), -1)
+    """Enclosures of A⁻¹b from (RA)x = Rb, with R an approximate inverse: RA is near I, so nothing is lost to elimination."""
+    matrix, columns = arb_mat(A.tolist()), arb_mat(b.reshape(len(b), -1).tolist())
     try:
-        x = arb_mat(A.tolist()).solve(arb_mat(columns.tolist()))
+        with ctx.workprec(2 * ctx.prec):
+            R = matrix.mid().inv().mid()
+        x = (R * matrix).solve(R * columns)
     except ZeroDivisionError:
         raise NotProved("the matrix could not be proved nonsingular") from None
     return np.array(x.tolist(), dtype=object).reshape(b.shape)
+
+
+def _ball_inertia(A: Array, magnitude: Callable[[Any], Any]) -> Inertia:
+    """Inertia of a ball matrix from its LDLᵀ; where elimination widens the balls too much, from that of W A Wᵀ instead.
+
+    W is an exact nonsingular triangular matrix, the approximate inverse of the midpoint's L: W A Wᵀ is nearly block diagonal and
+    has the inertia of A (Sylvester).
+    """
+    direct = _factor_inertia(ldl(A, magnitude))
+    if not direct.undecided:
+        return direct
+    with ctx.workprec(2 * ctx.prec):
+        middle = np.array(arb_mat(A.tolist()).mid().tolist(), dtype=object)
+        factors = ldl(middle, magnitude)
+        if factors.done < len(A):
+            return direct
+        W = np.tril(np.array(arb_mat(factors.L.tolist()).inv().mid().tolist(), dtype=object))
+    if any(v == 0 for v in np.diag(W)):
+        return direct
+    T = W @ A[np.ix_(factors.perm, factors.perm)] @ W.T
+    return min(direct, _factor_inertia(ldl((T + T.T) / 2, magnitude)), key=lambda counts: counts.undecided)
 
 
 def _exact(A: Array) -> bool:
@@ -276,7 +305,7 @@ def inertia(A: Any, arithmetic: Ball = CERTIFIED) -> Inertia:
     best = Inertia(0, 0, 0, len(A))
     for bits in _ladder(arithmetic, A):
         with ctx.workprec(bits):
-            counts = _factor_inertia(ldl(arithmetic.array(A), arithmetic.magnitude))
+            counts = _ball_inertia(arithmetic.array(A), arithmetic.magnitude)
         best = min(best, counts, key=lambda c: c.undecided)
         if best.undecided == 0:
             break

@@ -73,7 +73,10 @@ class Network:
 
     def moved(self, update: Any) -> Network:
         """The network at θ + update, with update (N, d+2) in the order (c, w, η) of each neuron, rounded to float64."""
-        update = validation.real_array("update", np.asarray(update, dtype=np.float64), (self.width, self.dim + 2))
+        update = validation.as_array("update", update, f"shape ({self.width}, {self.dim + 2})")
+        if update.dtype == object:  # of mpf or arb
+            update = validation.exact_numbers("update", update).astype(np.float64)
+        update = validation.real_array("update", update, (self.width, self.dim + 2))
         return Network(
             self.c + update[:, 0],
             self.w + update[:, 1:-1],
@@ -112,7 +115,7 @@ class InitialLaw:
     eta_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.c not in C_LAWS:
+        if self.c not in tuple(C_LAWS):  # a tuple compares, where a mapping would hash
             near = difflib.get_close_matches(str(self.c).lower(), C_LAWS, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise InputError("law.c", f"one of {', '.join(C_LAWS)}", f"{self.c!r}{hint}")
@@ -135,7 +138,9 @@ def sample_network(
     `seed` is an integer or a numpy Generator. Raises InputError.
     """
     width, dim = validation.whole_number("width", width), validation.whole_number("dim", dim)
-    law = law or InitialLaw()
+    law = InitialLaw() if law is None else law
+    if not isinstance(law, InitialLaw):
+        raise InputError("law", "an InitialLaw", repr(law))
     if not isinstance(seed, np.random.Generator):
         seed = np.random.default_rng(validation.whole_number("seed", seed, 0, 2**63 - 1))
     c = C_LAWS[law.c].draw(seed, width)

@@ -10,9 +10,28 @@ import numpy as np
 from nntk_reference.arithmetic import FLOAT64, Arithmetic, Array
 from nntk_reference.errors import InputError, SizeError
 
-__all__ = ["data_set", "inputs", "matrix", "positive", "real_array", "real_number", "targets", "whole_number"]
+__all__ = [
+    "as_array",
+    "data_set",
+    "exact_numbers",
+    "inputs",
+    "matrix",
+    "positive",
+    "real_array",
+    "real_number",
+    "targets",
+    "whole_number",
+]
 
 _EXACT_INTEGER = 2**53
+
+
+def as_array(name: str, values: Any, wanted: str) -> Array:
+    """`values` as an array of whatever dtype, or InputError."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(name, wanted, f"{type(values).__name__} that NumPy cannot read ({error})") from None
 
 
 def real_array(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
@@ -21,10 +40,7 @@ def real_array(name: str, values: Any, shape: tuple[int | None, ...]) -> Array:
     Refused: complex, object, text and boolean dtypes; NaN and infinity; integers that float64 cannot hold; empty arrays.
     """
     wanted = "an array of shape (" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
-    try:
-        array = np.asarray(values)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InputError(name, wanted, f"{type(values).__name__} that NumPy cannot read ({error})") from None
+    array = as_array(name, values, wanted)
     if array.dtype.kind not in "iuf":
         raise InputError(name, "real numbers (float or integer dtype)", f"dtype {array.dtype}")
     if array.ndim != len(shape):
@@ -55,6 +71,8 @@ def real_number(name: str, value: Any) -> float:
         raise InputError(name, "a number of at most 2^53 if an integer, which float64 holds exactly", str(value))
     if not math.isfinite(value):
         raise InputError(name, "a finite number", str(value))
+    if float(value) != value:
+        raise InputError(name, "a number that float64 holds exactly", f"{type(value).__name__} {value!r}")
     return float(value)
 
 
@@ -104,18 +122,26 @@ def dense_size(parameters: int, arithmetic: Arithmetic) -> None:
         )
 
 
+def exact_numbers(name: str, array: Array) -> Array:
+    """An array of float64, or of objects that are float, int, mpf or arb and not NaN or infinite, or InputError."""
+    if array.dtype != object:
+        return real_array(name, array, (None,) * array.ndim)
+    for v in array.flat:
+        if isinstance(v, bool) or not (hasattr(v, "_mpf_") or isinstance(v, int | float)):  # arb has an _mpf_, too
+            raise InputError(name, "entries that are floats, mpf or arb", f"an entry of type {type(v).__name__}")
+        if not abs(v.mid() if hasattr(v, "mid") else v) < math.inf:
+            raise InputError(name, "finite numbers", f"an entry {v}")
+    return array
+
+
 def matrix(name: str, A: Any) -> Array:
     """A square matrix of float64, mpf or arb, equal to its transpose in every entry."""
-    array = np.asarray(A)
-    if array.dtype != object:
-        array = real_array(name, A, (None, None))
+    array = as_array(name, A, "a square matrix")
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         raise InputError(name, "a square matrix", f"shape {array.shape}")
-    for v in array.flat if array.dtype == object else ():
-        if not (hasattr(v, "_mpf_") or hasattr(v, "mid") or isinstance(v, int)):
-            raise InputError(name, "entries that are floats, mpf or arb", f"an entry of type {type(v).__name__}")
+    array = exact_numbers(name, array)
     for i, j in zip(*np.triu_indices(len(array), 1), strict=True):
         a, b = array[i, j], array[j, i]
-        if not (a.overlaps(b) if hasattr(a, "overlaps") else a == b):
+        if not (a.overlaps(b) if hasattr(a, "overlaps") and hasattr(b, "overlaps") else a == b):
             raise InputError(name, "a symmetric matrix", f"entries ({i}, {j}) = {a} and ({j}, {i}) = {b}")
     return array

@@ -1,0 +1,155 @@
+"""From enclosures to findings: comparisons that are true, false or undecided, and the precision they are decided at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from flint import arb, ctx
+
+from nntk_proofs_checks.claim import Effort, Finding, Problem
+from nntk_reference import Verdict, enclose_limit_ntk
+from nntk_reference.arithmetic import Array, Ball, NotProved
+from nntk_reference.linalg import enclose_eigenvalues
+
+__all__ = [
+    "BALLS",
+    "Comparison",
+    "LimitSpectrum",
+    "at_rising_precision",
+    "conclude",
+    "limit_spectrum_at",
+    "norm",
+    "unmet_assumption",
+]
+
+BALLS = Ball(64)
+"""The functions of ball arithmetic; they work at the flint precision in force."""
+
+_LADDER = (64, 96, 128, 192, 288, 432, 648, 972, 1458)
+_MOST_POINTS = {Effort.QUICK: 32, Effort.DEFAULT: 48, Effort.FULL: 96}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """`number` must stand in `relation` ("<", ">", "≤", "≥") to `limit`; both are balls. `what` names the number.
+
+    `shown=False` keeps a comparison that holds out of the report's decisive number.
+    """
+
+    what: str
+    number: arb
+    relation: str
+    limit: arb
+    shown: bool = True
+
+    @property
+    def verdict(self) -> Verdict:
+        """HOLDS or REFUTED if all numbers in the balls agree on it."""
+        smaller = self.relation in "<≤"
+        low, high = (self.number, self.limit) if smaller else (self.limit, self.number)
+        strict = self.relation in "<>"
+        if (low < high) if strict else (low <= high):
+            return Verdict.HOLDS
+        if (low >= high) if strict else (low > high):
+            return Verdict.REFUTED
+        return Verdict.UNDECIDED
+
+    def bounds(self) -> tuple[float, float]:
+        """(number, limit) at the ends of their balls that are worst for the verdict."""
+        towards = (self.relation in "<≤") == (self.verdict is not Verdict.REFUTED)
+        ends = (self.number.upper(), self.limit.lower()) if towards else (self.number.lower(), self.limit.upper())
+        return float(ends[0]), float(ends[1])
+
+    def margin(self) -> float:
+        """How far on the right side, relative to the limit; the least decides."""
+        gap = self.limit - self.number if self.relation in "<≤" else self.number - self.limit
+        scale = abs(self.limit) if self.limit != 0 else abs(self.number) + 1
+        return float((gap / scale).mid())
+
+
+def conclude(comparisons: Sequence[Comparison], cases: int, holds: str) -> Finding:
+    """One finding from many comparisons: refuted if one is, undecided if one is, else holds with the closest of them."""
+    for verdict in (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.HOLDS):
+        matching = [c for c in comparisons if c.verdict is verdict]
+        if matching:
+            decisive = min([c for c in matching if c.shown] or matching, key=Comparison.margin)
+            number, limit = decisive.bounds()
+            shown = f"{decisive.what}: {decisive.number.str(6)} {decisive.relation} {decisive.limit.str(6)}"
+            why = {
+                Verdict.REFUTED: f"proved false: {shown}",
+                Verdict.UNDECIDED: f"the enclosures are too wide to decide {shown}",
+                Verdict.HOLDS: f"{holds}; closest: {shown}",
+            }[verdict]
+            return Finding(verdict, number, decisive.relation, limit, cases, why)
+    return Finding(Verdict.UNDECIDED, None, "≤", None, 0, "there was nothing to compare")
+
+
+def at_rising_precision(attempt: Callable[[int], Finding]) -> Finding:
+    """The first decided finding of `attempt(bits)`, run inside flint's precision of bits + 64, up to the last of the ladder."""
+    finding: Finding | None = None
+    reason = ""
+    for bits in _LADDER:
+        with ctx.workprec(bits + 64):
+            try:
+                finding = attempt(bits)
+            except NotProved as error:
+                reason = str(error)
+                continue
+        if finding.verdict is not Verdict.UNDECIDED:
+            return finding
+    return finding or Finding(Verdict.UNDECIDED, None, "≥", None, 0, f"no proof within {_LADDER[-1]} bits: {reason}")
+
+
+def norm(v: Array) -> arb:
+    """The Euclidean norm of a vector of balls."""
+    root: arb = BALLS.sqrt(BALLS.ramp((v * v).sum()))
+    return root
+
+
+def unmet_assumption(problem: Problem, effort: Effort) -> Finding | None:
+    """An undecided finding where claims about the limit spectrum assume what the data set does not offer."""
+    X, y, most = problem.X, problem.y, _MOST_POINTS[effort]
+    if len(X) > most:
+        why = f"{len(X)} points: a spectrum is enclosed for at most {most} at effort {effort.name.lower()}"
+    elif len(np.unique(X, axis=0)) < len(X):
+        why = "assumption not met: the inputs have duplicates, so the limit kernel is singular"
+    elif not y.any():
+        why = "assumption not met: all targets are zero, so there is nothing to learn from f₀ = 0"
+    else:
+        return None
+    return Finding(Verdict.UNDECIDED, None, "≥", None, 0, why)
+
+
+@dataclass(frozen=True, eq=False)
+class LimitSpectrum:
+    """The limit NTK and its eigenvalues, enclosed; `smallest` is proved positive."""
+
+    kernel: Array
+    eigenvalues: Array
+
+    @property
+    def smallest(self) -> arb:
+        """λ_min of the limit NTK."""
+        value: arb = self.eigenvalues[-1]
+        return value
+
+
+def limit_spectrum_at(X: Array, activation: str, bits: int) -> LimitSpectrum:
+    """The enclosed limit NTK of X at `bits`, with its spectrum.
+
+    Raises NotProved where λ_min has no proved sign at these bits.
+    """
+    return _cached_spectrum(X.tobytes(), X.shape, activation, bits)
+
+
+@lru_cache(maxsize=64)
+def _cached_spectrum(raw: bytes, shape: tuple[int, int], activation: str, bits: int) -> LimitSpectrum:
+    X = np.frombuffer(raw).reshape(shape)
+    kernel = enclose_limit_ntk(X, activation, bits=bits).kernel
+    values = enclose_eigenvalues(kernel)
+    if not all(v > 0 for v in values):
+        raise NotProved(f"the smallest eigenvalue has no proved sign at {bits} bits")
+    return LimitSpectrum(kernel, values)

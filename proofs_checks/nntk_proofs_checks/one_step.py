@@ -1,0 +1,88 @@
+"""`one-step`: as γ → 0, one Newton step in the limit reaches the data."""
+
+from __future__ import annotations
+
+import numpy as np
+from flint import arb
+
+from nntk_proofs_checks.certify import (
+    BALLS,
+    Comparison,
+    at_rising_precision,
+    conclude,
+    limit_spectrum_at,
+    norm,
+    unmet_assumption,
+)
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
+from nntk_reference import enclose_limit_ntk, formulas
+from nntk_reference.arithmetic import Array
+from nntk_reference.linalg import symmetric_solve
+
+__all__ = ["CLAIM"]
+
+_EXPONENTS = (1, 3, 6, 12)  # γ = λ_min 10^-j
+_ACTIVATIONS = {
+    Effort.QUICK: ("tanh",),
+    Effort.DEFAULT: ("tanh", "erf", "sin"),
+    Effort.FULL: ("tanh", "erf", "sin", "logistic"),
+}
+
+
+def _left_over(kernel: Array, y: Array, gamma: arb) -> arb:
+    """|f*₁ - y|/|y| after one step from f*₀ = 0: f*₁ = B̄(γI + B̄)⁻¹y.
+
+    Not from y - f*₁ = γ(γI + B̄)⁻¹y, which needs less precision but would take the solver's word for the damping.
+    """
+    target = BALLS.array(y)
+    solved, _ = symmetric_solve(BALLS, formulas.add_diagonal(kernel, gamma), target)
+    return norm(target - kernel @ solved) / norm(target)
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """|f*₁ - y|/|y| ≤ γ/(γ + λ_min) for γ/λ_min from 1e-1 to 1e-12."""
+    unmet = unmet_assumption(problem, effort)
+    if unmet:
+        return unmet
+
+    def attempt(bits: int) -> Finding:
+        comparisons = []
+        for name in _ACTIVATIONS[effort]:
+            spectrum = limit_spectrum_at(problem.X, name, bits)
+            for j in _EXPONENTS:
+                gamma = (spectrum.smallest * arb(10) ** -j).mid()
+                left = _left_over(spectrum.kernel, problem.y, gamma)
+                limit = gamma / (gamma + spectrum.smallest)
+                what = f"|f₁ - y|/|y|, {name}, γ = λ_min·1e-{j}"
+                comparisons.append(Comparison(what, left, "≤", limit, shown=j == _EXPONENTS[-1]))
+        return conclude(comparisons, len(comparisons), "what one step leaves falls with γ")
+
+    return at_rising_precision(attempt)
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """One input twice, with targets one apart: at least 1/√2 is left, whatever γ."""
+    unmet = unmet_assumption(problem, effort)
+    if unmet:
+        return unmet
+    X = np.concatenate([problem.X, problem.X[:1]])
+    y = np.concatenate([problem.y, problem.y[:1] + 1.0])
+
+    def attempt(bits: int) -> Finding:
+        gamma = (limit_spectrum_at(problem.X, "tanh", bits).smallest * arb(10) ** -6).mid()
+        left = _left_over(enclose_limit_ntk(X, "tanh", bits=bits).kernel, y, gamma)
+        comparison = Comparison("|f₁ - y|/|y|, tanh, one input twice, γ = λ_min·1e-6", left, "≤", arb(10) ** -6)
+        return conclude([comparison], 1, "one step reaches unequal targets at one input")
+
+    return at_rising_precision(attempt)
+
+
+CLAIM = Claim(
+    id="one-step",
+    statement="with α = 1, |f*₁ - y| ≤ γ/(γ + λ_min) |f*₀ - y|: as γ → 0 one step reaches the data",
+    assumptions="distinct inputs; infinite width",
+    evidence=Evidence.CERTIFIED,
+    check=check,
+    control=control,
+    control_reason="two equal inputs with unequal targets: no function takes both values",
+)

@@ -1,0 +1,453 @@
+"""The command line on claims that do as they are told: outcomes, exit codes, messages, the report and interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+import nntk
+import nntk_proofs_checks
+from nntk.cli import app
+from nntk.data import default_data
+from nntk_proofs_checks import Claim, Effort, Evidence, Finding, Problem
+from nntk_reference import InputError, PrecisionError, Verdict
+
+HOLDS = Finding(Verdict.HOLDS, 1.2e-30, "≤", 1e-12, 62, "as it must be")
+REFUTED = Finding(Verdict.REFUTED, 3.0, "≤", 1e-12, 4, "3 is [3.0 +/- 1e-9], more than\n   1e-12")
+UNDECIDED = Finding(Verdict.UNDECIDED, None, "≤", None, 0, "precision cap reached")
+Calls = list[tuple[str, Problem, Effort]]
+Outcome = Finding | BaseException
+
+
+def claim(id: str, finding: Outcome = HOLDS, control: Outcome = REFUTED, calls: Calls | None = None) -> Claim:
+    def check_as(outcome: Outcome, name: str) -> Callable[[Problem, Effort], Finding]:
+        def check(problem: Problem, effort: Effort) -> Finding:
+            if calls is not None:
+                calls.append((name, problem, effort))
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return outcome
+
+        return check
+
+    return Claim(id, "s", "a", Evidence.CERTIFIED, check_as(finding, id), check_as(control, f"{id}/control"), "r")
+
+
+@pytest.fixture
+def verify(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    def run(*args: str, claims: Iterable[Claim] = (claim("push-through"), claim("one-step"))) -> Result:
+        monkeypatch.setattr(nntk_proofs_checks, "CLAIMS", {c.id: c for c in claims})
+        return CliRunner().invoke(app, ["verify", *args], env={"NO_COLOR": "1", "COLUMNS": "80"})
+
+    return run
+
+
+def message(result: Result, code: int = 2) -> str:
+    """The one line on stderr of a run that was refused before any work."""
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.startswith("nntk: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+# --- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def test_all_well(verify: Callable[..., Result]) -> None:
+    result = verify()
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [f"nntk {nntk.__version__}", "data: 16 points of y = 2x + 0.4 sin(5πx) on [0, 1] (M = 16, d = 1)"]
+    assert lines[3].split() == ["claim", "verdict", "evidence", "number", "and", "limit", "cases", "control", "time"]
+    assert re.fullmatch(r"push-through  holds    certified  1.2e-30 ≤ 1e-12      62  refuted  0.00 s", lines[4].strip())
+    assert lines[5].startswith("one-step ")
+    assert re.fullmatch(r"2 claims hold, 2 controls refuted \(\d\.\d\d s\)", lines[-1])
+    assert max(map(len, lines)) <= 80
+    assert re.fullmatch(
+        r"\[1/2\] push-through: holds, control refuted \(.*\)\n\[2/2\] one-step: holds, control refuted \(.*\)\n", result.stderr
+    )
+
+
+def test_one_claim_is_singular(verify: Callable[..., Result]) -> None:
+    assert "\n1 claim holds, 1 control refuted (" in verify("--only", "one-step").stdout
+
+
+@pytest.mark.parametrize(
+    ("finding", "control", "notes"),
+    [
+        (REFUTED, REFUTED, ["bad: 3 is [3.0 +/- 1e-9], more than 1e-12"]),
+        (UNDECIDED, REFUTED, ["bad: precision cap reached"]),
+        (HOLDS, HOLDS, ["bad: control holds: as it must be"]),
+        (HOLDS, UNDECIDED, ["bad: control undecided: precision cap reached"]),
+        (REFUTED, UNDECIDED, ["bad: 3 is [3.0 +/- 1e-9], more than 1e-12", "bad: control undecided: precision cap reached"]),
+        (PrecisionError("too\nhard"), REFUTED, ["bad: PrecisionError: too hard"]),
+        (HOLDS, InputError("X", "this", "that"), ["bad: control undecided: InputError: X: expected this, got that"]),
+        (ZeroDivisionError("[bold]oops"), REFUTED, ["bad: internal error: ZeroDivisionError: [bold]oops"]),
+    ],
+)
+def test_one_claim_that_fails_is_explained_and_the_rest_goes_on(
+    verify: Callable[..., Result], finding: Outcome, control: Outcome, notes: list[str]
+) -> None:
+    result = verify(claims=[claim("first"), claim("bad", finding, control), claim("last")])
+    assert result.exit_code == 1
+    *head, summary = result.stdout.splitlines()
+    assert [line for line in head if ": " in line][1:] == notes
+    assert [line.split()[0] for line in head[4:7]] == ["first", "bad", "last"]
+    wrong_claim, wrong_control = finding is not HOLDS, control is not REFUTED
+    assert summary.startswith("2 of 3 claims hold" if wrong_claim else "3 claims hold")
+    assert ("2 of 3 controls refuted" if wrong_control else "3 controls refuted") in summary
+    assert "Traceback" not in result.stderr
+
+
+def test_debugging_shows_where_a_check_broke(verify: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNTK_DEBUG", "1")
+    result = verify(claims=[claim("bad", ZeroDivisionError("oops"))])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+    assert "bad: internal error: ZeroDivisionError: oops" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "relation", "limit", "shown"),
+    [
+        (0.0, "=", 0.0, "0 = 0"),
+        (22, "≥", 1, "22 ≥ 1"),
+        (3.0, "≤", 1.0, "3 > 1"),
+        (2.0, "=", 1.0, "2 ≠ 1"),
+        (0.5499999570846517, "<", 0.55, "0.54999996 < 0.55"),
+        (1 + 1e-15, "≤", 1.0, "1.000000000000001 > 1"),
+        (np.float64(1e300), ">", -1e-300, "1e+300 > -1e-300"),
+        (float("nan"), "≤", 1.0, "nan ≤ 1"),
+        (float("inf"), "≤", 1.0, "inf > 1"),
+        (0.25, "", None, "0.25"),
+        (None, "≤", 1.0, "-"),
+    ],
+)
+def test_number_beside_limit(
+    verify: Callable[..., Result], number: float | None, relation: str, limit: float | None, shown: str
+) -> None:
+    result = verify(claims=[claim("it", Finding(Verdict.HOLDS, number, relation, limit, 7, "w"))])
+    assert re.search(rf"^it +holds +certified +{re.escape(shown)} +7 +refuted ", result.stdout, re.MULTILINE)
+
+
+# --- what is run -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "effort"), [([], Effort.DEFAULT), (["--quick"], Effort.QUICK), (["--full"], Effort.FULL)], ids=str
+)
+def test_every_check_gets_the_data_and_the_effort(verify: Callable[..., Result], options: list[str], effort: Effort) -> None:
+    calls: Calls = []
+    assert verify(*options, claims=[claim("a", calls=calls), claim("b", calls=calls)]).exit_code == 0
+    assert [name for name, _, _ in calls] == ["a", "a/control", "b", "b/control"]
+    for _, problem, given in calls:
+        assert given is effort
+        np.testing.assert_array_equal(problem.X, default_data().X)
+        np.testing.assert_array_equal(problem.y, default_data().y)
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ([], ["a", "b", "c"]),
+        (["--only", "c", "--only", "a"], ["a", "c"]),
+        (["--only", "b, a"], ["a", "b"]),
+        (["--only", "b,b", "--only", "b"], ["b"]),
+    ],
+)
+def test_only(verify: Callable[..., Result], options: list[str], ids: list[str]) -> None:
+    calls: Calls = []
+    assert verify(*options, claims=[claim(id, calls=calls) for id in "abc"]).exit_code == 0
+    assert [name for name, _, _ in calls if "/" not in name] == ids
+
+
+def test_data_file(verify: Callable[..., Result], tmp_path: Path) -> None:
+    calls: Calls = []
+    path = tmp_path / "my [red]points.csv"
+    path.write_text("a,b,y\n0,1,2\n3,4,5\n6,7,8\n")
+    result = verify("--data", str(path), claims=[claim("a", calls=calls)])
+    assert f"data: {path} (M = 3, d = 2)\n" in result.stdout
+    np.testing.assert_array_equal(calls[0][1].X, [[0, 1], [3, 4], [6, 7]])
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", ["push-throgh", "push-through,ones-tep", "", "PUSH-THROUGH", "a\nb"])
+def test_unknown_claim_names_the_nearest(verify: Callable[..., Result], id: str) -> None:
+    text = message(verify("--only", id))
+    assert "--only: expected one of push-through, one-step, got" in text
+    near = "one-step" if "ones" in id else "push-through" if "pu" in id.lower() else ""
+    assert f"(did you mean '{near}" in text
+
+
+def test_quick_and_full_exclude_each_other(verify: Callable[..., Result]) -> None:
+    assert "one of --quick and --full, got both" in message(verify("--quick", "--full"))
+
+
+def test_bad_data_is_one_line(verify: Callable[..., Result], tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("x,y\n0,1\n2,abc\n")
+    assert message(verify("--data", str(path))).startswith(f"nntk: {path}, line 3, column 2 ('y'): expected a finite decimal")
+    assert "nothing there" in message(verify("--data", str(tmp_path / "missing.csv")))
+
+
+@pytest.mark.parametrize("args", [["--nonsense"], ["extra"], ["--data"]])
+def test_bad_usage(verify: Callable[..., Result], args: list[str]) -> None:
+    result = verify(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_a_fault_outside_the_checks_is_one_line_too(verify: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nntk.data.default_data", lambda: 1 / 0)
+    assert message(verify(), code=1) == "nntk: internal error: ZeroDivisionError: division by zero\n"
+    monkeypatch.setenv("NNTK_DEBUG", "1")
+    assert "Traceback" in verify().stderr
+
+
+# --- the report ------------------------------------------------------------------------------------------------------
+
+
+def strict(path: Path) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    raw = path.read_bytes()
+    assert raw.endswith(b"}\n")
+    return json.loads(raw.decode("utf-8"), parse_constant=refuse)
+
+
+def test_report(verify: Callable[..., Result], tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    odd = Finding(Verdict.UNDECIDED, float("nan"), "≤", float("inf"), 3, "w")
+    result = verify(
+        "--json", str(path), claims=[claim("a", Finding(Verdict.HOLDS, np.float64(0.5), "<", 1, 2, "w")), claim("b", odd)]
+    )
+    assert result.exit_code == 1
+    report = strict(path)
+    assert report.keys() == {"version", "data", "claims"}
+    assert report["version"] == nntk.__version__
+    assert report["data"] == {"source": "16 points of y = 2x + 0.4 sin(5πx) on [0, 1]", "points": 16, "dimension": 1}
+    for entry in report["claims"]:
+        assert entry.pop("seconds") >= 0
+    control = {"verdict": "refuted", "why": REFUTED.why}
+    assert report["claims"] == [
+        {"id": "a", "verdict": "holds", "evidence": "certified", "number": 0.5, "limit": 1.0, "cases": 2, "control": control},
+        {
+            "id": "b",
+            "verdict": "undecided",
+            "evidence": "certified",
+            "number": None,
+            "limit": None,
+            "cases": 3,
+            "control": control,
+        },
+    ]
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_report_replaces_a_file_only_at_the_end(verify: Callable[..., Result], tmp_path: Path) -> None:
+    path, link = tmp_path / "report.json", tmp_path / "link.json"
+    path.write_text("old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    seen: list[str] = []
+
+    def look(problem: Problem, effort: Effort) -> Finding:
+        seen.append(path.read_text())
+        return HOLDS
+
+    probe = Claim("a", "s", "a", Evidence.EXACT, look, lambda problem, effort: REFUTED, "r")
+    assert verify("--json", str(link), claims=[probe]).exit_code == 0
+    assert seen == ["old"]
+    assert strict(path)["claims"][0]["id"] == "a"
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert sorted(os.listdir(tmp_path)) == ["link.json", "report.json"]
+
+
+def test_report_that_cannot_be_written_is_refused_before_any_work(
+    verify: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Calls = []
+
+    def refused(path: Path, *options: str) -> str:
+        return message(verify("--json", str(path), *options, claims=[claim("a", calls=calls)]))
+
+    assert f"{str(tmp_path)!r} (a directory)" in refused(tmp_path)
+    assert f"(no folder {str(tmp_path / 'no')!r})" in refused(tmp_path / "no" / "r.json")
+    os.mkfifo(tmp_path / "pipe")
+    assert "(not a regular file)" in refused(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "--json: expected a file that can be written" in refused(tmp_path / "loop")
+    assert "File name too long" in refused(tmp_path / ("a" * 300))
+    data = tmp_path / "points.csv"
+    data.write_text("0,1\n1,2\n")
+    assert "a file other than the data's" in refused(data, "--data", str(data))
+
+    def full(path: Path, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", full)
+        assert "(No space left on device)" in refused(tmp_path / "r.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: False)
+        assert "(write-protected)" in refused(data)
+    assert calls == []
+    assert data.read_text() == "0,1\n1,2\n"
+
+
+def test_report_that_cannot_be_written_after_all(
+    verify: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    monkeypatch.setattr(Path, "replace", full)
+    result = verify("--json", str(path))
+    assert result.exit_code == 2
+    assert "2 claims hold" in result.stdout  # the work is not lost
+    assert "nntk: --json: expected a file that can be written" in result.stderr
+    assert os.listdir(tmp_path) == ["report.json"]
+    assert path.read_text() == "old"
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+def test_interruption_keeps_what_is_finished(verify: Callable[..., Result], tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    stop = claim("b", HOLDS, KeyboardInterrupt())
+    result = verify("--json", str(path), claims=[claim("a"), stop, claim("c")])
+    assert result.exit_code == 130
+    assert [entry["id"] for entry in strict(path)["claims"]] == ["a"]
+    assert re.search(r"^a +holds ", result.stdout, re.MULTILINE)
+    assert "1 of 3 claims hold, 1 of 3 controls refuted" in result.stdout
+    assert result.stderr.splitlines()[1:] == ["nntk: interrupted; left out: b, c"]
+
+
+def test_interruption_before_the_work(verify: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> Problem:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nntk.data.default_data", interrupt)
+    assert message(verify(), code=130) == "nntk: interrupted\n"
+
+
+# --- in a process of its own -----------------------------------------------------------------------------------------
+
+PROGRAM = """
+import sys, time
+import nntk_proofs_checks as p
+from nntk.cli import main
+from nntk_reference import Verdict
+
+def claim(id, seconds):
+    def check(problem, effort):
+        time.sleep(seconds)
+        return p.Finding(Verdict.HOLDS, 1.0, "≤", 2.0, 3, "w")
+    refuted = p.Finding(Verdict.REFUTED, 3.0, "≤", 2.0, 3, "w")
+    return p.Claim(id, "s", "a", p.Evidence.EXACT, check, lambda problem, effort: refuted, "r")
+
+p.CLAIMS = {"quick": claim("quick", 0), "slow": claim("slow", float(sys.argv.pop()))}
+main()
+"""
+
+
+def start(*args: str, seconds: float, **options: Any) -> subprocess.Popen[str]:
+    environment = {
+        "LC_ALL": "C.UTF-8",
+        **{k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")},
+    }
+    environment.update(options.pop("env", {}))
+    command = [sys.executable, "-c", PROGRAM, "verify", *args, str(seconds)]
+    return subprocess.Popen(command, env=environment, text=True, encoding="utf-8", **options)
+
+
+def test_real_interruption_and_order(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    with start("--json", str(path), seconds=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("nntk ")  # on the pipe before the work begins
+        assert process.stderr.readline().startswith("[1/2] quick: holds, control refuted")  # and this while it goes on
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "nntk: interrupted; left out: slow\n"
+    assert "1 of 2 claims hold" in out
+    assert "\x1b" not in out
+    assert [entry["id"] for entry in strict(path)["claims"]] == ["quick"]
+
+
+def test_output_that_knows_only_ascii() -> None:
+    with start(
+        seconds=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    ) as process:
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out.isascii()
+    assert "1 <= 2" in out
+    assert "sin(5pix)" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are for POSIX")
+def test_on_a_terminal() -> None:
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = start(seconds=0.3, stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm-256color"})
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    text = seen.decode()
+    assert "\x1b[32mholds" in text
+    assert "[1/2]" not in text
+    progress, _, table = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).partition("claim ")
+    assert "slow" in progress  # the claim at work
+    assert re.search(r"quick +holds +exact +1 ≤ 2 +3 +refuted +0.00 s", table)
+    assert "2 claims hold, 2 controls refuted" in table
+
+
+def test_help_is_light_and_shows_an_example() -> None:
+    code = (
+        "import sys; from nntk.cli import main\ntry: main()\nfinally: print(sorted({'torch','flint','numpy'} & {*sys.modules}))"
+    )
+    for args, part in [
+        (["--help"], "verify"),
+        (["verify", "--help"], "\n    nntk verify --data points.csv --only "),
+        (["--version"], ""),
+    ]:
+        done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert part in done.stdout
+        assert done.stdout.endswith("[]\n")
+        assert max(map(len, done.stdout.splitlines())) <= 80
+    assert done.stdout == f"nntk {nntk.__version__}\n[]\n"
