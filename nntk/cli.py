@@ -108,7 +108,7 @@ def _messages() -> Iterator[None]:
             import traceback
 
             traceback.print_exc()
-        expected = isinstance(error, NntkError)
+        expected = isinstance(error, NntkError | OSError)
         message = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
         print("nntk:", " ".join(message.split()), file=sys.stderr)
         raise typer.Exit(2 if expected else 1) from None

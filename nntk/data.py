@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -55,19 +55,18 @@ def load(path: str | PathLike[str]) -> Problem:
     # A name that is not UTF-8 must not break the report that shows it.
     file = str(path).encode("utf-8", "backslashreplace").decode()
     readers = {".csv": _read_csv, ".npz": _read_npz}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataFileError(
-            file, f"a file name ending in {' or '.join(readers)}", repr(path.suffix) if path.suffix else "neither"
-        )
     try:
         if not path.exists():
             raise DataFileError(file, "a file", "nothing there")
         if not path.is_file():
             raise DataFileError(file, "a file", "a directory" if path.is_dir() else "something else")
+        if path.suffix.lower() not in readers:
+            raise DataFileError(
+                file, f"a name ending in {' or '.join(readers)}", repr(path.suffix) if path.suffix else "neither"
+            )
         if path.stat().st_size == 0:
             raise DataFileError(file, "a data set", "an empty file")
-        X, y = reader(path, file)
+        X, y = readers[path.suffix.lower()](path, file)
     except DataFileError:
         raise
     except (OSError, ValueError) as error:
@@ -149,26 +148,32 @@ def _shown(text: str) -> str:
 
 
 def _read_npz(path: Path, file: str) -> tuple[Any, Any]:
-    if not zipfile.is_zipfile(path):
-        raise DataFileError(file, "an NPZ archive, as numpy.savez writes it", "another format, or a damaged archive")
-    arrays: dict[str, Any] = {}
+    with path.open("rb") as handle:
+        if not zipfile.is_zipfile(handle):
+            raise DataFileError(file, "an NPZ archive, as numpy.savez writes it", "another format, or a damaged archive")
+        handle.seek(0)
+        X, y = _arrays(handle, file)
     try:
-        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
+        return data_set(X, y)
+    except InputError as error:
+        raise DataFileError(file, error.expected, error.got, name=error.argument) from None
+
+
+def _arrays(handle: BinaryIO, file: str) -> tuple[Any, Any]:
+    arrays, key = [], ""
+    try:
+        with np.load(handle, allow_pickle=False) as archive:
             missing = [key for key in ("X", "y") if key not in archive]
             if missing:
                 has = ", ".join(archive.files) or "none"
                 raise DataFileError(file, "the arrays X and y", f"no {' and no '.join(missing)} (it holds: {has})")
             for key in ("X", "y"):
-                arrays[key] = archive[key]
+                arrays.append(archive[key])
     except DataFileError:
         raise
     # A damaged or hostile archive can fail in the zip layer, in decompression, in the header or in the allocation.
     except (OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
-        name = "y" if "X" in arrays else "X"
-        if "allow_pickle" in str(error):
-            raise DataFileError(file, "real numbers (float or integer dtype)", "pickled objects", name=name) from None
-        raise DataFileError(file, "an intact NPZ archive", f"{type(error).__name__}: {error}", name=name) from None
-    try:
-        return data_set(arrays["X"], arrays["y"])
-    except InputError as error:
-        raise DataFileError(file, error.expected, error.got, name=error.argument) from None
+        if "Object arrays" in str(error):
+            raise DataFileError(file, "real numbers (float or integer dtype)", "pickled objects", name=key) from None
+        raise DataFileError(file, "an intact NPZ archive", f"{type(error).__name__}: {error}", name=key) from None
+    return arrays[0], arrays[1]

@@ -56,8 +56,8 @@ def verify(claims: Sequence[Claim], problem: Problem, effort: Effort, report: Pa
     run; the claims finished by then are shown and written. Raises InputError if the report cannot be written.
     """
     out, err = _console(sys.stdout), _console(sys.stderr)
-    _print(out, f"nntk {__version__}")
-    _print(out, f"data: {problem.source} (M = {problem.X.shape[0]}, d = {problem.X.shape[1]})")
+    M, d = problem.X.shape
+    _print(out, f"nntk {__version__}\ndata: {problem.source} (M = {M}, d = {d})")
     sys.stdout.flush()
 
     start = time.perf_counter()
@@ -147,15 +147,18 @@ def _verdict(finding: Finding, wanted: Verdict) -> Text:
 
 
 def _decisive(finding: Finding) -> str:
-    """The number beside its limit with the relation that is true of them, to as many digits as it takes to see it."""
+    """The number beside its limit, as the verdict has it (3 > 1 if 3 ≤ 1 is refuted), to enough digits to see it."""
     a, b, relation = finding.number, finding.limit, finding.relation
     if a is None:
         return "-"
     if b is None:
         return _digits(a, 3)
-    true = {"≤": a <= b, "≥": a >= b, "<": a < b, ">": a > b, "=": a == b}.get(relation, True) or math.isnan(a + b)
+    if finding.verdict is Verdict.REFUTED:
+        relation = _OPPOSITE.get(relation, relation)
+    elif finding.verdict is Verdict.UNDECIDED:
+        relation += "?"
     digits = next((n for n in range(3, 17) if a == b or _digits(a, n) != _digits(b, n)), 17)
-    return f"{_digits(a, digits)} {relation if true else _OPPOSITE[relation]} {_digits(b, digits)}"
+    return f"{_digits(a, digits)} {relation} {_digits(b, digits)}"
 
 
 def _digits(number: float, digits: int) -> str:

@@ -15,7 +15,7 @@ from nntk_proofs_checks.certify import (
     unmet_assumption,
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
-from nntk_reference import enclose_limit_ntk, formulas
+from nntk_reference import formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import symmetric_solve
 
@@ -65,12 +65,15 @@ def control(problem: Problem, effort: Effort) -> Finding:
     unmet = unmet_assumption(problem, effort)
     if unmet:
         return unmet
-    X = np.concatenate([problem.X, problem.X[:1]])
+    M = len(problem.X)
+    once_more = np.append(np.arange(M), 0)
     y = np.concatenate([problem.y, problem.y[:1] + 1.0])
 
     def attempt(bits: int) -> Finding:
-        gamma = (limit_spectrum_at(problem.X, "tanh", bits).smallest * arb(10) ** -6).mid()
-        left = _left_over(enclose_limit_ntk(X, "tanh", bits=bits).kernel, y, gamma)
+        spectrum = limit_spectrum_at(problem.X, "tanh", bits)
+        kernel = spectrum.kernel[np.ix_(once_more, once_more)] * M / (M + 1)  # the limit NTK of the M + 1 points
+        gamma = (spectrum.smallest * arb(10) ** -6).mid()
+        left = _left_over(kernel, y, gamma)
         comparison = Comparison("|f₁ - y|/|y|, tanh, one input twice, γ = λ_min·1e-6", left, "≤", arb(10) ** -6)
         return conclude([comparison], 1, "one step reaches unequal targets at one input")
 

@@ -326,7 +326,8 @@ class Multiprecision(_MpRun):
             raise RangeError("result: expected finite numbers, got a pole or an overflow in multiprecision")
         close = np.asarray(abs(a - b) <= self._mp.mpf(10) ** (-self.digits) * abs(b), dtype=bool)
         if relative:
-            return close & np.asarray(b != 0, dtype=bool)  # an exact zero may be a cancellation that both runs lost
+            # an exact zero may be a cancellation that both runs lost
+            return np.asarray(close & (b != 0), dtype=bool)
         tiny_before = np.asarray(abs(a) <= self._noise(a, working // 2), dtype=bool)
         tiny_now = np.asarray(abs(b) <= self._noise(b, working), dtype=bool)
         settled: Array = close | (tiny_before & tiny_now)

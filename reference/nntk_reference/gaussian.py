@@ -97,7 +97,8 @@ class _Series:
         self.rho = pair.b / self.ar.sqrt(pair.a * pair.a2)
         # equal inputs, the diagonal among them, need no series: E[σ²]
         self.equal = np.array([bool(d == 0) for d in pair.determinant])
-        self.largest_a = float(max(v.upper() for v in self.a))
+        self.size = np.clip(self.a.astype(float), 1e-200, 1e300)  # steers the work; the bounds use `a` itself
+        self.smallest_a, self.largest_a = float(self.size.min()), float(self.size.max())
         self.wanted = bits * math.log(2) + 2  # -log of the error aimed at
         self.reach = 2 * math.sqrt(self.wanted + 4 + math.log1p(self.largest_a))  # U: e^(-U²/4) is below it
         self.terms = self.nodes = 0
@@ -107,17 +108,24 @@ class _Series:
     def proved(self) -> tuple[Array, Array]:
         strip = self.entry.strip
         assert strip is not None
-        y = arb(_STRIP_USED * strip.half_width)
+        y, radius = arb(_STRIP_USED * strip.half_width), arb(_CIRCLE * strip.half_width)
+        A, B = strip.bound(y, self.ar)
+        A2, B2 = strip.bound(y + radius, self.ar)
+        A2, B2 = (A2 + B2 * radius) / radius, B2 / radius  # Cauchy: growth of σ'
+
         K = self._enough_terms(strip.half_width)
         s = min(float(y) / math.sqrt(self.largest_a), math.sqrt(2 * self.wanted))  # a wider strip gains nothing
-        h = self._dyadic(2 * math.pi * s / (self.wanted + s * math.sqrt(K) + s * s / 2 + 8))
+        # what the constants of the bounds take away, and 1/√(aa') in the series of slopes
+        constants, amplified = (
+            math.log(float(max(v.upper() for v in A2 + B2 * self.root))),
+            max(0.0, -math.log(self.smallest_a)),
+        )
+        margin = 8 + amplified + max(0.0, 2 * constants - s * math.sqrt(K))
+        self.reach = 2 * math.sqrt(self.wanted + 4 + amplified + max(0.0, constants))
+        h = self._dyadic(2 * math.pi * s / (self.wanted + s * math.sqrt(K) + s * s / 2 + margin))
         C, square, square_slope = self._sums(h, K)
 
         U = arb(h) * self.nodes
-        A, B = strip.bound(y, self.ar)
-        radius = arb(_CIRCLE * strip.half_width)
-        A2, B2 = strip.bound(y + radius, self.ar)
-        A2, B2 = (A2 + B2 * radius) / radius, B2 / radius  # Cauchy: growth of σ'
         # any strip in which σ is analytic will do; the bound is least at s = 2π/h - √K
         least = arb(2 * math.pi / h - math.sqrt(K))
         s_each = np.array([min(s_max, least) for s_max in y / self.root], dtype=object)
@@ -138,14 +146,16 @@ class _Series:
         distinct = ~self.equal
         if not distinct.any():
             return 1
-        s = 0.97 * half_width / np.sqrt(self.a.astype(float))
+        s = 0.97 * half_width / np.sqrt(self.size)
         # log ρ² = log(1 - det/(aa')), accurate for nearly equal inputs
         closeness = (self.pair.determinant / (self.pair.a * self.pair.a2))[distinct].astype(float)
         rate = -0.5 * np.log1p(-np.minimum(closeness, 1 - 1e-12))
 
         def enough(k: int) -> bool:
             # cₖ(a) decays like e^(s²/4 - G), G = ∫₀ˢ √(k + t²/4) dt, for a singularity at ±is: like e^(-s√k) for large k
-            decay = s / 2 * np.sqrt(k + s * s / 4) + k * np.arcsinh(s / (2 * math.sqrt(k))) - s * s / 4
+            decay = s / 2 * k / (np.sqrt(k + s * s / 4) + s / 2) + k * np.arcsinh(s / (2 * math.sqrt(k)))
+            # ... and what is left of E[σ²] after K terms is not known better than E[σ²] itself
+            decay = np.minimum(decay, (self.wanted + s.min() * math.sqrt(k)) / 2 + 2)
             least = np.min(rate * (k + 1) + (decay[self.i] + decay[self.j])[distinct])
             return bool(least - 2 * math.log(k) >= self.wanted)
 
@@ -197,7 +207,7 @@ class _Series:
         if nodes * (K + _NODE_COST * len(self.a)) > _MOST_VALUES:
             raise QuadratureError(
                 f"X: expected inputs for which {_MOST_VALUES} Hermite values suffice, got max|x̃|² = {self.largest_a:.3g}, "
-                f"which needs {K} terms at {nodes} nodes for 2^-{self.bits}; rescale the inputs or ask for fewer digits"
+                f"which needs {K} terms at {nodes:.3g} nodes for 2^-{self.bits}; rescale the inputs or ask for fewer digits"
             )
         self.terms, self.nodes = K, nodes
         u = [arb(h) * n for n in range(nodes + 1)]

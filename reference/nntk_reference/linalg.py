@@ -82,16 +82,17 @@ def ldl(A: Array, magnitude: Callable[[Any], Any]) -> LDL:
             L[[i, j], :k] = L[[j, i], :k]
 
     while k < n:
-        size = [[magnitude(v) for v in row] for row in S[k:, k:]]
-        below = max(range(1, n - k), key=lambda i: size[i][0], default=0)
+        size = [magnitude(v) for v in S[k:, k]]
+        below = max(range(1, n - k), key=size.__getitem__, default=0)
         block = 1
         if below:
-            largest = size[below][0]
-            if size[0][0] < _ALPHA * largest:
-                row = max(v for j, v in enumerate(size[below]) if j != below)
-                if size[0][0] * row >= _ALPHA * largest * largest:
+            largest = size[below]
+            if size[0] < _ALPHA * largest:
+                beside = [magnitude(v) for v in S[k:, k + below]]
+                row = max(v for j, v in enumerate(beside) if j != below)
+                if size[0] * row >= _ALPHA * largest * largest:
                     pass
-                elif size[below][below] >= _ALPHA * row:
+                elif beside[below] >= _ALPHA * row:
                     swap(k, k + below)
                 else:
                     swap(k + 1, k + below)
@@ -103,9 +104,9 @@ def ldl(A: Array, magnitude: Callable[[Any], Any]) -> LDL:
             inverse = _small_inverse(S[k : k + 1, k : k + 1])
         if inverse is None and k + 1 < n:  # ... or the largest pair
             block = 2
-            row, column = max(itertools.combinations(range(k, n), 2), key=lambda pair: magnitude(S[pair]))
-            swap(k, row)
-            swap(k + 1, column)
+            i, j = max(itertools.combinations(range(k, n), 2), key=lambda pair: magnitude(S[pair]))
+            swap(k, i)
+            swap(k + 1, j)
             inverse = _small_inverse(S[k : k + 2, k : k + 2])
         if inverse is None:
             break

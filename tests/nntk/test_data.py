@@ -162,7 +162,7 @@ def test_names_that_are_no_data_files(tmp_path: Path) -> None:
     assert "got a directory" in str(refusal(tmp_path / "folder.csv"))
     assert "got nothing there" in str(refusal(tmp_path / "missing.npz"))
     assert "ending in .csv or .npz, got '.txt'" in str(refusal(csv_file(tmp_path, "0,1\n1,2\n", "points.txt")))
-    assert "ending in .csv or .npz, got neither" in str(refusal(tmp_path))
+    assert "ending in .csv or .npz, got neither" in str(refusal(csv_file(tmp_path, "0,1\n1,2\n", "points")))
     os.mkfifo(tmp_path / "pipe.csv")
     assert "got something else" in str(refusal(tmp_path / "pipe.csv"))
     assert "File name too long" in str(refusal(tmp_path / ("a" * 300 + ".csv")))
@@ -171,12 +171,14 @@ def test_names_that_are_no_data_files(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, *mode: str) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
+    paths = [csv_file(tmp_path, "0,1\n1,2\n"), csv_file(tmp_path, b"PK", "points.npz")]
+    monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    error = refusal(csv_file(tmp_path, "0,1\n1,2\n"))
-    assert "expected a readable file, got Permission denied" in str(error)
+    for path in paths:
+        assert "expected a readable file, got Permission denied" in str(refusal(path))
 
 
 X, Y = np.zeros((3, 2)), np.arange(3.0)
