@@ -66,14 +66,13 @@ def networks(
 
     Raises InputError for bad bounds, names or values, before anything is drawn.
     """
-    dims = _range("dim", min_dim, max_dim)
-    rows = _rows("width", min_width, max_width, max_dim + 2)
+    widths, dims = _range("width", min_width, max_width), _range("dim", min_dim, max_dim)
     names, exponents = _activations(activations), _betas(betas, negative_control)
 
     @st.composite
     def build(draw: st.DrawFn) -> Network:
-        dim, name, beta = draw(dims), draw(names), draw(exponents)
-        c, w, eta = _neurons(draw, rows, dim, special)
+        width, dim, name, beta = draw(widths), draw(dims), draw(names), draw(exponents)
+        c, w, eta = _neurons(draw, width, dim, special)
         if extreme:
             c, w, eta = _scale_one(draw, c, w, eta)
         return Network(c, w, eta, beta, name, negative_control=negative_control)
@@ -91,12 +90,12 @@ def data_sets(
     extreme: bool = True,
 ) -> st.SearchStrategy[tuple[Array, Array]]:
     """Data sets (X, y) with X (M, d) and y (M,). Raises InputError for bad bounds, before anything is drawn."""
-    dims = _range("dim", min_dim, max_dim)
-    rows = _rows("points", min_points, max_points, max_dim + 1)
+    counts, dims = _range("points", min_points, max_points), _range("dim", min_dim, max_dim)
 
     @st.composite
     def build(draw: st.DrawFn) -> tuple[Array, Array]:
-        X, y = _points(draw, rows, draw(dims), special)
+        count, dim = draw(counts), draw(dims)
+        X, y = _points(draw, count, dim, special)
         return _scale_one(draw, X, y) if extreme else (X, y)
 
     return build()
@@ -137,17 +136,19 @@ def problems(
 
     Raises InputError for bad options, before anything is drawn.
     """
-    dims = _range("dim", min_dim, max_dim)
-    neurons, points = _rows("width", min_width, max_width, max_dim + 2), _rows("points", min_points, max_points, max_dim + 1)
+    widths, dims = _range("width", min_width, max_width), _range("dim", min_dim, max_dim)
+    counts = _range("points", min_points, max_points)
     names, exponents = _activations(activations), _betas(betas, negative_control)
     gammas = regularizations(min_gamma=min_gamma, max_gamma=max_gamma, extreme=extreme)
 
     @st.composite
     def build(draw: st.DrawFn) -> Problem:
-        dim, name, beta, gamma = draw(dims), draw(names), draw(exponents), draw(gammas)
+        # sizes first: the numbers that come after do not shift their meaning when the shrinker drops some
+        width, dim, count = draw(widths), draw(dims), draw(counts)
+        name, beta, gamma = draw(names), draw(exponents), draw(gammas)
         kind = draw(_mostly("generic", "c = 0, y = 0", "y = f(X)")) if special else "generic"
-        c, w, eta = _neurons(draw, neurons, dim, special)
-        X, y = _points(draw, points, dim, special)
+        c, w, eta = _neurons(draw, width, dim, special)
+        X, y = _points(draw, count, dim, special)
         if kind == "c = 0, y = 0":
             c, y = np.zeros_like(c), np.zeros_like(y)
         if extreme:
@@ -162,15 +163,10 @@ def problems(
 
 
 def _range(name: str, low: Any, high: Any) -> st.SearchStrategy[int]:
-    low, high = _bounds(name, low, high)
-    return st.integers(low, high)
-
-
-def _bounds(name: str, low: Any, high: Any) -> tuple[int, int]:
     low, high = whole_number(f"min_{name}", low), whole_number(f"max_{name}", high)
     if low > high:
         raise InputError(f"max_{name}", f"at least min_{name} = {low}", repr(high))
-    return low, high
+    return st.integers(low, high)
 
 
 def _activations(names: Any) -> st.SearchStrategy[str]:
@@ -189,32 +185,30 @@ def _betas(values: Any, negative_control: bool) -> st.SearchStrategy[float]:
     return st.sampled_from([scaling_exponent(value, negative_control=negative_control) for value in values])
 
 
-def _rows(name: str, low: Any, high: Any, columns: int) -> st.SearchStrategy[Array]:
-    # A list of rows, so that the shrinker can drop one neuron or point and leave the others alone; and as many columns as the
-    # largest dimension needs, so that it can lower the dimension without shifting every number after it.
-    low, high = _bounds(name, low, high)
-    row = st.tuples(*[st.floats(-_SIZE, _SIZE, allow_subnormal=False)] * columns)
-    return st.lists(row, min_size=low, max_size=high).map(lambda rows: np.array(rows, dtype=np.float64))
+@st.composite
+def _row(draw: st.DrawFn, columns: int) -> list[float]:
+    # One neuron or point, as a unit that the shrinker can drop; lists or tuples of floats shrink twenty times slower.
+    return [draw(st.floats(-_SIZE, _SIZE, allow_subnormal=False)) for _ in range(columns)]
 
 
-def _neurons(draw: st.DrawFn, rows: st.SearchStrategy[Array], dim: int, special: bool) -> tuple[Array, Array, Array]:
-    values = draw(rows)
+def _neurons(draw: st.DrawFn, width: int, dim: int, special: bool) -> tuple[Array, Array, Array]:
+    values = np.array([draw(_row(dim + 2)) for _ in range(width)])
     if special:
         kind = draw(_mostly("generic", "repeated neuron", "dead neuron"))
         if kind == "repeated neuron":
             _repeat(draw, values)
         elif kind == "dead neuron":
-            values[draw(st.integers(0, len(values) - 1)), 0] = 0.0
-    return values[:, 0], values[:, 2 : dim + 2], values[:, 1]
+            values[draw(st.integers(0, width - 1)), 0] = 0.0
+    return values[:, 0], values[:, 2:], values[:, 1]
 
 
-def _points(draw: st.DrawFn, rows: st.SearchStrategy[Array], dim: int, special: bool) -> tuple[Array, Array]:
-    values = draw(rows)
+def _points(draw: st.DrawFn, count: int, dim: int, special: bool) -> tuple[Array, Array]:
+    values = np.array([draw(_row(dim + 1)) for _ in range(count)])
     if special:
         kind = draw(_mostly("generic", "repeated input", "repeated point"))
         if kind != "generic":
             _repeat(draw, values[:, 1:] if kind == "repeated input" else values)
-    return values[:, 1 : dim + 1], values[:, 0]
+    return values[:, 1:], values[:, 0]
 
 
 def _repeat(draw: st.DrawFn, rows: Array) -> None:

@@ -432,6 +432,8 @@ class Ball(Arithmetic):
 
 
 def _to_ball(value: Any) -> arb:
+    if isinstance(value, arb):  # has an _mpf_, too: its midpoint, without the radius
+        return value
     if hasattr(value, "_mpf_"):  # an mpf, taken as the exact number it is
         sign, mantissa, exponent, _ = value._mpf_
         if not mantissa and exponent:  # mpmath's encoding of infinities and nan

@@ -62,12 +62,6 @@ def _network(net: Any) -> Network:
     return net
 
 
-def _arithmetic(arithmetic: Any) -> Arithmetic:
-    if not isinstance(arithmetic, Arithmetic):
-        raise InputError("arithmetic", "FLOAT64, Multiprecision(digits) or Ball(bits)", repr(arithmetic))
-    return arithmetic
-
-
 def _scalar(value: Any) -> Array:
     out = np.empty((), dtype=np.float64 if isinstance(value, float) else object)
     out[()] = value
@@ -77,37 +71,37 @@ def _scalar(value: Any) -> Array:
 def outputs(net: Network, X: Any, *, arithmetic: Arithmetic = FLOAT64) -> Array:
     """(E1) f(X), (M,)."""
     X = validation.inputs(X, _network(net).dim)
-    return _arithmetic(arithmetic).evaluate(lambda ar: formulas.outputs(formulas.state(ar, net, X)))
+    return validation.arithmetic(arithmetic).evaluate(lambda ar: formulas.outputs(formulas.state(ar, net, X)))
 
 
 def loss(net: Network, X: Any, y: Any, *, arithmetic: Arithmetic = FLOAT64) -> Any:
     """(E2) L = |f(X) - y|²/(2M), a number."""
     X, y = validation.data_set(X, y, _network(net).dim)
-    return _arithmetic(arithmetic).evaluate(lambda ar: _scalar(formulas.loss(_at(ar, net, X, y)[1])))[()]
+    return validation.arithmetic(arithmetic).evaluate(lambda ar: _scalar(formulas.loss(_at(ar, net, X, y)[1])))[()]
 
 
 def jacobian(net: Network, X: Any, *, arithmetic: Arithmetic = FLOAT64) -> Array:
     """(E3) ∂f(xₘ)/∂(cᵢ, wᵢ, ηᵢ), (M, N, d+2)."""
     X = validation.inputs(X, _network(net).dim)
-    return _arithmetic(arithmetic).evaluate(lambda ar: formulas.jacobian(formulas.state(ar, net, X)))
+    return validation.arithmetic(arithmetic).evaluate(lambda ar: formulas.jacobian(formulas.state(ar, net, X)))
 
 
 def gradient(net: Network, X: Any, y: Any, *, arithmetic: Arithmetic = FLOAT64) -> Array:
     """∇L = Jᵀr/M, (N, d+2)."""
     X, y = validation.data_set(X, y, _network(net).dim)
-    return _arithmetic(arithmetic).evaluate(lambda ar: formulas.gradient(*_at(ar, net, X, y)))
+    return validation.arithmetic(arithmetic).evaluate(lambda ar: formulas.gradient(*_at(ar, net, X, y)))
 
 
 def residual_hessian(net: Network, X: Any, y: Any, *, arithmetic: Arithmetic = FLOAT64) -> Array:
     """(E4) The blocks Sᵢ, (N, d+2, d+2)."""
     X, y = validation.data_set(X, y, _network(net).dim)
-    return _arithmetic(arithmetic).evaluate(lambda ar: formulas.residual_hessian(*_at(ar, net, X, y)))
+    return validation.arithmetic(arithmetic).evaluate(lambda ar: formulas.residual_hessian(*_at(ar, net, X, y)))
 
 
 def hessian(net: Network, X: Any, y: Any, *, arithmetic: Arithmetic = FLOAT64) -> Array:
     """(E4) H = JᵀJ/M + S, (P, P) with P = N(d+2), neuron by neuron."""
     X, y = validation.data_set(X, y, _network(net).dim)
-    validation.dense_size(net.parameters, _arithmetic(arithmetic))
+    validation.dense_size(net.parameters, validation.arithmetic(arithmetic))
     return arithmetic.evaluate(lambda ar: formulas.hessian(*_at(ar, net, X, y)))
 
 
@@ -115,7 +109,7 @@ def regularization(gamma: float, width: int, beta: float, *, arithmetic: Arithme
     """(E5) γ_N = γ N^(1-2β), for γ > 0 and β in [1/2, 1]."""
     gamma, width = validation.positive("gamma", gamma), validation.whole_number("width", width)
     beta = scaling_exponent(beta, negative_control=True)
-    return _arithmetic(arithmetic).evaluate(lambda ar: _scalar(formulas.regularization(ar, gamma, width, beta)))[()]
+    return validation.arithmetic(arithmetic).evaluate(lambda ar: _scalar(formulas.regularization(ar, gamma, width, beta)))[()]
 
 
 def newton_step(
@@ -139,7 +133,7 @@ def gauss_newton_step(
 def _step(net: Network, X: Any, y: Any, gamma: float, alpha: float, arithmetic: Arithmetic, *, curvature: bool) -> NewtonStep:
     X, y = validation.data_set(X, y, _network(net).dim)
     gamma, alpha = validation.positive("gamma", gamma), validation.positive("alpha", alpha)
-    validation.dense_size(net.parameters, _arithmetic(arithmetic))
+    validation.dense_size(net.parameters, validation.arithmetic(arithmetic))
 
     def compute(ar: Arithmetic) -> tuple[Array, ...]:
         s, r = _at(ar, net, X, y)
@@ -152,7 +146,7 @@ def _step(net: Network, X: Any, y: Any, gamma: float, alpha: float, arithmetic: 
         update = step.reshape(net.width, -1)
         return update, _scalar(damping), np.asarray(negative), np.asarray(residual), _scalar(formulas.loss(r))
 
-    update, damping, negative, residual, start = _arithmetic(arithmetic).evaluate(compute)
+    update, damping, negative, residual, start = validation.arithmetic(arithmetic).evaluate(compute)
     return NewtonStep(update, damping[()], int(negative), float(residual), start[()])
 
 
@@ -188,7 +182,7 @@ def gradient_descent_step(net: Network, X: Any, y: Any, rate: float, *, arithmet
         update: Array = -scaled * formulas.gradient(*_at(ar, net, X, y))
         return update
 
-    return _arithmetic(arithmetic).evaluate(compute)
+    return validation.arithmetic(arithmetic).evaluate(compute)
 
 
 def ntk(net: Network, X: Any, *, normalized: bool = False, arithmetic: Arithmetic = FLOAT64) -> Array:
@@ -199,14 +193,14 @@ def ntk(net: Network, X: Any, *, normalized: bool = False, arithmetic: Arithmeti
         B = formulas.ntk(formulas.state(ar, net, X))
         return B / formulas.regularization(ar, 1.0, net.width, net.beta) if normalized else B
 
-    return _arithmetic(arithmetic).evaluate(compute)
+    return validation.arithmetic(arithmetic).evaluate(compute)
 
 
 def nntk(net: Network, X: Any, y: Any, gamma: float, *, arithmetic: Arithmetic = FLOAT64) -> Array:
     """(E8) The Newton NTK 𝓑 = J (H + γ_N I)⁻¹ Jᵀ/M, (M, M), symmetric. Raises SingularSystemError, SizeError."""
     X, y = validation.data_set(X, y, _network(net).dim)
     gamma = validation.positive("gamma", gamma)
-    validation.dense_size(net.parameters, _arithmetic(arithmetic))
+    validation.dense_size(net.parameters, validation.arithmetic(arithmetic))
 
     def compute(ar: Arithmetic) -> Array:
         s, r = _at(ar, net, X, y)
@@ -228,7 +222,7 @@ def gauss_newton_nntk(net: Network, X: Any, gamma: float, *, arithmetic: Arithme
         A = formulas.add_diagonal(B, formulas.regularization(ar, gamma, net.width, net.beta))
         return _symmetric(linalg.symmetric_solve(ar, A, B)[0])
 
-    return _arithmetic(arithmetic).evaluate(compute)
+    return validation.arithmetic(arithmetic).evaluate(compute)
 
 
 def _symmetric(K: Array) -> Array:

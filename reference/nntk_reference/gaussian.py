@@ -116,10 +116,8 @@ class _Series:
         K = self._enough_terms(strip.half_width)
         s = min(float(y) / math.sqrt(self.largest_a), math.sqrt(2 * self.wanted))  # a wider strip gains nothing
         # what the constants of the bounds take away, and 1/√(aa') in the series of slopes
-        constants, amplified = (
-            math.log(float(max(v.upper() for v in A2 + B2 * self.root))),
-            max(0.0, -math.log(self.smallest_a)),
-        )
+        constants = math.log(float(max(v.upper() for v in A2 + B2 * self.root)))
+        amplified = max(0.0, -math.log(self.smallest_a))
         margin = 8 + amplified + max(0.0, 2 * constants - s * math.sqrt(K))
         self.reach = 2 * math.sqrt(self.wanted + 4 + amplified + max(0.0, constants))
         h = self._dyadic(2 * math.pi * s / (self.wanted + s * math.sqrt(K) + s * s / 2 + margin))
@@ -142,7 +140,7 @@ class _Series:
         return self._pair_sums(C, square, square_slope, tails=True)
 
     def _enough_terms(self, half_width: float) -> int:
-        """K for which the terms beyond fall below the error aimed at; only the proved bounds rely on nothing here."""
+        """K for which the terms beyond should fall below the error aimed at. It decides the work; a bound comes later."""
         distinct = ~self.equal
         if not distinct.any():
             return 1
@@ -186,18 +184,33 @@ class _Series:
             try:
                 current = self._pair_sums(*self._sums(h, K), tails=False)
             except QuadratureError:
-                raise QuadratureError(
-                    f"activation {self.entry.name!r}: expected quadrature errors below 2^-{self.bits}, got estimates of "
-                    f"{worst.str(2, radius=False)} after {self.terms} Hermite terms; "
-                    "ask for fewer bits, or give the entry a strip or moments"
-                ) from None
+                raise self._unsettled(worst) from None
             if previous is not None:
                 differences = [np.abs(a - b) for a, b in zip(previous, current, strict=True)]
                 change = [np.array([10 * v.upper() for v in part], dtype=object) for part in differences]
-                worst = max(v for part in change for v in part)
+                before, worst = worst, max(v for part in change for v in part)
                 if worst <= goal:
                     return current[0] + _widen(change[0]), current[1] + _widen(change[1])
+                if not self._can_settle(before / worst, worst / goal, K):
+                    raise self._unsettled(worst)
             previous, K = current, 2 * K
+
+    def _can_settle(self, gain: arb, missing: arb, K: int) -> bool:
+        """Errors like e^(-s√K) gain √2 times as many bits in each doubling of K; twice that, and the work left, is the hope."""
+        if not gain.is_finite():
+            return True
+        hope, growth = 0.0, 2.0
+        while K**1.5 < _MOST_VALUES:
+            K, growth = 2 * K, growth * math.sqrt(2)
+            hope += growth
+        return bool(float(gain.log()) * hope >= float(missing.log()))
+
+    def _unsettled(self, worst: arb) -> QuadratureError:
+        return QuadratureError(
+            f"activation {self.entry.name!r}: expected quadrature errors below 2^-{self.bits}, got estimates of "
+            f"{worst.str(2, radius=False)} after {self.terms} Hermite terms; "
+            "ask for fewer bits, or give the entry a strip or moments"
+        )
 
     # -------------------------------------------------------------------------------------------------- sums
 

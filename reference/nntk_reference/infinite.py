@@ -21,7 +21,7 @@ from flint import arb, ctx
 from nntk_reference import formulas, gaussian, linalg, validation
 from nntk_reference.activations import activation as activation_entry
 from nntk_reference.arithmetic import FLOAT64, MAX_BITS, Arithmetic, Array, Ball, Multiprecision, NotProved
-from nntk_reference.errors import DegenerateKernelError, InputError, PrecisionError, UnprovedError
+from nntk_reference.errors import DegenerateKernelError, InputError, PrecisionError, RangeError, UnprovedError
 from nntk_reference.network import C_LAWS, InitialLaw
 
 __all__ = [
@@ -247,15 +247,14 @@ def _deliver(arithmetic: Arithmetic, enclose: Callable[[int], Array], *, relativ
     An entry is narrow enough when it has the wanted bits, or, unless `relative`, when it contains zero and is smaller than
     4^-bits of the largest entry: it is then returned as zero.
     """
+    arithmetic = validation.arithmetic(arithmetic)
     if isinstance(arithmetic, Ball):
         wanted, first, cap = (arithmetic.bits if relative else 0), arithmetic.bits, arithmetic.max_bits
     elif isinstance(arithmetic, Multiprecision):
         wanted = math.ceil(arithmetic.digits * math.log2(10)) + 2
         first, cap = min(MAX_BITS, wanted + 12), min(MAX_BITS, max(4096, 16 * wanted))
-    elif arithmetic == FLOAT64:
-        wanted, first, cap = _FLOAT64_BITS, _FLOAT64_BITS + 12, 4096
     else:
-        raise InputError("arithmetic", "FLOAT64, Multiprecision(digits) or Ball(bits)", repr(arithmetic))
+        wanted, first, cap = _FLOAT64_BITS, _FLOAT64_BITS + 12, 4096
     bits, reason = first, "no run"
     while bits <= cap:
         with ctx.workprec(min(MAX_BITS, bits + 64)):
@@ -273,8 +272,16 @@ def _deliver(arithmetic: Arithmetic, enclose: Callable[[int], Array], *, relativ
             f"arithmetic: expected {wanted} correct bits within {cap} working bits, got {reason}; "
             "the quantity may be zero, or the inputs nearly equal"
         )
-    if isinstance(arithmetic, Ball) or relative:
-        return arithmetic.from_balls(balls)
+    if isinstance(arithmetic, Ball):
+        return balls
+    if relative:
+        values = arithmetic.from_balls(balls)
+        if arithmetic == FLOAT64 and np.any((np.abs(values) < np.finfo(np.float64).tiny) & (balls != 0)):
+            raise RangeError(
+                "result: expected numbers of at least 2.3e-308, got one that float64 cannot hold to full accuracy; "
+                "ask for Multiprecision or Ball"
+            )
+        return values
     settled = np.array([arb(0) if v.contains(0) else v for v in balls.flat], dtype=object)
     return arithmetic.from_balls(settled.reshape(balls.shape))
 

@@ -233,8 +233,8 @@ def _ball_solve(A: Array, b: Array) -> Array:
 def _ball_inertia(A: Array, magnitude: Callable[[Any], Any]) -> Inertia:
     """Inertia of a ball matrix from its LDLᵀ; where elimination widens the balls too much, from that of W A Wᵀ instead.
 
-    W is an exact nonsingular triangular matrix, the approximate inverse of the midpoint's L: W A Wᵀ is nearly block diagonal and
-    has the inertia of A (Sylvester).
+    W is an exact nonsingular triangular matrix, the approximate inverse of the midpoint's L: W A Wᵀ is nearly block diagonal,
+    with the inertia of A (Sylvester).
     """
     direct = _factor_inertia(ldl(A, magnitude))
     if not direct.undecided:
@@ -328,11 +328,11 @@ def solve(A: Any, b: Any, arithmetic: Ball = CERTIFIED) -> Array:
     could not be proved nonsingular at the cap.
     """
     A = validation.matrix("A", A)
-    b = np.asarray(b)
-    if b.ndim not in (1, 2) or len(b) != len(A):
-        raise InputError("b", f"shape ({len(A)},) or ({len(A)}, k)", f"shape {b.shape}")
-    if b.dtype != object:
-        b = validation.real_array("b", b, (len(A),) if b.ndim == 1 else (len(A), None))
+    wanted = f"shape ({len(A)},) or ({len(A)}, k)"
+    b = validation.as_array("b", b, wanted)
+    if b.ndim not in (1, 2) or len(b) != len(A) or b.size == 0:
+        raise InputError("b", wanted, f"shape {b.shape}")
+    b = validation.exact_numbers("b", b)
     arithmetic = _ball_arithmetic(arithmetic)
     steps = _ladder(arithmetic, A, b)
     for bits in steps:
@@ -357,11 +357,12 @@ def eigenvalues(A: Any, arithmetic: Arithmetic = FLOAT64) -> Array:
                   may be exactly zero).
     Ball(bits)    proved enclosures, the k-th of the k-th largest, multiplicities included, of relative radius about 2^-bits
                   where that can be had: exact data is taken to higher precision, up to the cap, until every eigenvalue has
-                  bits/2 correct bits or contains zero.
+                  bits/2 correct bits; one that is exactly zero never has, and comes back as an enclosure of zero.
 
     A (n, n) float64, mpf or arb. Raises InputError.
     """
     A = validation.matrix("A", A)
+    arithmetic = validation.arithmetic(arithmetic)
     if isinstance(arithmetic, Ball):
         return _eigenvalues_to(A, arithmetic, arithmetic.bits / 2, strict=False)
     if isinstance(arithmetic, Multiprecision):
@@ -370,7 +371,7 @@ def eigenvalues(A: Any, arithmetic: Arithmetic = FLOAT64) -> Array:
         return arithmetic.from_balls(enclosures)
     if A.dtype == object:
         raise InputError("arithmetic", "Ball or Multiprecision for a matrix of mpf or arb", repr(arithmetic))
-    values = np.linalg.eigvalsh(A)[::-1].copy()
+    values = FLOAT64.evaluate(lambda _: _lapack_eigenvalues(A))
     noise = len(A) * np.finfo(np.float64).eps * float(np.abs(values).max())
     lost = int((np.abs(values) <= noise).sum())
     if lost:
@@ -381,6 +382,12 @@ def eigenvalues(A: Any, arithmetic: Arithmetic = FLOAT64) -> Array:
             stacklevel=2,
         )
     return values
+
+
+def _lapack_eigenvalues(A: Array) -> Array:
+    exponent = np.frexp(np.abs(A).max())[1]  # LAPACK's own scaling does not reach the ends of the range
+    descending: Array = np.ldexp(np.linalg.eigvalsh(np.ldexp(A, -exponent))[::-1], exponent)
+    return descending
 
 
 def _eigenvalues_to(A: Array, arithmetic: Ball, wanted_bits: float, *, strict: bool) -> Array:

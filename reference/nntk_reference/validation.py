@@ -11,6 +11,7 @@ from nntk_reference.arithmetic import FLOAT64, Arithmetic, Array
 from nntk_reference.errors import InputError, SizeError
 
 __all__ = [
+    "arithmetic",
     "as_array",
     "data_set",
     "exact_numbers",
@@ -91,6 +92,13 @@ def whole_number(name: str, value: Any, low: int = 1, high: int = 2**31) -> int:
     return int(value)
 
 
+def arithmetic(value: Any) -> Arithmetic:
+    """FLOAT64, a Multiprecision or a Ball, or InputError."""
+    if not isinstance(value, Arithmetic):
+        raise InputError("arithmetic", "FLOAT64, Multiprecision(digits) or Ball(bits)", repr(value))
+    return value
+
+
 def inputs(X: Any, dim: int | None = None) -> Array:
     """X as (M, d)."""
     array = real_array("X", X, (None, None))
@@ -113,13 +121,11 @@ def data_set(X: Any, y: Any, dim: int | None = None) -> tuple[Array, Array]:
     return X, targets(y, len(X))
 
 
-def dense_size(parameters: int, arithmetic: Arithmetic) -> None:
+def dense_size(parameters: int, kind: Arithmetic) -> None:
     """Refuse P×P work that the plain definition cannot hold."""
-    limit = 20_000 if arithmetic == FLOAT64 else 2_000
+    limit = 20_000 if kind == FLOAT64 else 2_000
     if parameters > limit:
-        raise SizeError(
-            "width", f"at most {limit} parameters for the dense definition in {arithmetic}", f"P = N(d+2) = {parameters}"
-        )
+        raise SizeError("width", f"at most {limit} parameters for the dense definition in {kind}", f"P = N(d+2) = {parameters}")
 
 
 def exact_numbers(name: str, array: Array) -> Array:
@@ -140,6 +146,8 @@ def matrix(name: str, A: Any) -> Array:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
         raise InputError(name, "a square matrix", f"shape {array.shape}")
     array = exact_numbers(name, array)
+    if array.dtype != object and np.array_equal(array, array.T):
+        return array
     for i, j in zip(*np.triu_indices(len(array), 1), strict=True):
         a, b = array[i, j], array[j, i]
         if not (a.overlaps(b) if hasattr(a, "overlaps") and hasattr(b, "overlaps") else a == b):

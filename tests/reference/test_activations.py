@@ -1,0 +1,346 @@
+"""The registry of activation functions: derivatives, suprema, parity, growth on strips, and that one entry suffices."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from flint import arb, ctx
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import THRESHOLD, TINY
+
+from nntk_reference import (
+    ACTIVATIONS,
+    FLOAT64,
+    Activation,
+    Ball,
+    InputError,
+    Multiprecision,
+    QuadratureError,
+    Strip,
+    UnknownActivationError,
+    UnprovedError,
+    activation,
+    enclose_limit_ntk,
+    limit_ntk,
+    newton_step,
+    register,
+    sample_network,
+)
+from nntk_reference.arithmetic import Arithmetic, Array
+
+NAMES = list(ACTIVATIONS)
+SMOOTH = [name for name in NAMES if name != "relu"]
+WITH_STRIP = [name for name in NAMES if ACTIVATIONS[name].strip is not None]
+POINTS = (-700.0, -40.0, -6.5, -1.5, -0.75, -1e-3, -1e-12, 0.0, 1e-300, 1e-8, 0.3, 1.0, math.sqrt(2), 5.0, 37.0, 700.0)
+
+
+def balls(values: Any) -> Array:
+    return Ball(ctx.prec).array(values)
+
+
+def jets(name: str, z: Array, arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
+    return activation(name).jets(z, arithmetic)
+
+
+def hull(center: arb, radius: Any) -> Array:
+    out = np.empty(1, dtype=object)
+    out[0] = center + arb(0, radius)
+    return out
+
+
+def interval(x: float, width: arb) -> Array:
+    """[x, x + width]"""
+    return hull(arb(x) + width / 2, width / 2)
+
+
+# -------------------------------------------------------------------------------------------------------- derivatives
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(x=st.floats(-30, 30))
+def test_derivatives_are_those_of_the_function(name: str, x: float) -> None:
+    """By the mean value theorem, (σ(x+h) - σ(x))/h is a value of σ' on [x, x+h]; so for σ' and σ''."""
+    if name == "relu" and abs(x) < 1e-20:
+        x += 1.0
+    with ctx.workprec(500):
+        ar, h = Ball(500), arb(2) ** -120
+        left, right = balls([x]), balls([x]) + h
+        here, there, between = (jets(name, z, ar) for z in (left, right, interval(x, h)))
+        for order in (0, 1):
+            quotient = ((there[order] - here[order]) / h)[0]
+            derivative = between[order + 1][0]
+            assert quotient.overlaps(derivative)
+            # the two are narrow, so that overlapping means something
+            assert derivative.rad() <= 2**-100
+            assert quotient.rad() <= 2**-300
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+@pytest.mark.parametrize("x", POINTS)
+def test_multiprecision_lies_in_the_ball_to_its_last_digit(name: str, x: float) -> None:
+    computed = Multiprecision(50).evaluate(lambda ar: jets(name, ar.array([x]), ar))
+    with ctx.workprec(400):
+        enclosed = jets(name, balls([x]), Ball(400))
+        for mp, ball in zip(computed, enclosed, strict=True):
+            assert abs(balls([mp[0]])[0] - ball[0]) <= arb(10) ** -50 * abs(ball[0])
+
+
+def reachable(name: str, x: float) -> list[arb]:
+    """All that σ, σ', σ'' can be when the argument and the result are off by eight units in the last place."""
+    eps = arb(2) ** -49
+    with ctx.workprec(200):
+        z = hull(arb(x), eps * abs(arb(x)))
+        return [v[0] * (1 + arb(0, eps)) + arb(0, arb(TINY["float64"])) for v in jets(name, z, Ball(200))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(x=st.one_of(st.floats(-700, 700), st.floats(-40, 40), st.sampled_from(POINTS)))
+def test_float64_is_right_to_a_few_units_in_the_last_place(name: str, x: float) -> None:
+    with warnings.catch_warnings(), np.errstate(over="raise", invalid="raise", divide="raise"):
+        warnings.simplefilter("error")
+        computed = jets(name, np.array([x]), FLOAT64)
+    for value, possible in zip(computed, reachable(name, x), strict=True):
+        assert possible.contains(arb(float(value[0])))
+
+
+def test_tails_keep_their_relative_accuracy() -> None:
+    """Where 1 - tanh² would be 0: the derivative's own size, 4e^(-2z), to a few units in the last place."""
+    z = np.array([20.0, 100.0, 300.0, -300.0])
+    with np.errstate(all="raise"):
+        slope = jets("tanh", z, FLOAT64)[1]
+        np.testing.assert_allclose(slope, 4 * np.exp(-2 * np.abs(z)), rtol=THRESHOLD * 2.0**-52)
+        logistic = jets("logistic", z, FLOAT64)
+        np.testing.assert_allclose(logistic[1], np.exp(-np.abs(z)), rtol=1e-8)  # up to e^-20
+        assert logistic[0][3] == pytest.approx(math.exp(-300), rel=THRESHOLD * 2.0**-52)
+    assert (1 - np.tanh(z) ** 2 == 0).all()  # what the plain formula would give
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_shapes_are_kept(name: str) -> None:
+    for arithmetic in (FLOAT64, Ball(64)):
+        for part in jets(name, arithmetic.array(np.arange(6.0).reshape(2, 3)), arithmetic):
+            assert part.shape == (2, 3)
+
+
+# -------------------------------------------------------------------------------------------------------------- parity
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parity_is_as_declared(name: str) -> None:
+    z = np.linspace(0.1, 30, 57)
+    for arithmetic in (FLOAT64, Ball(100)):
+        with ctx.workprec(100):
+            right, left = jets(name, arithmetic.array(z), arithmetic), jets(name, arithmetic.array(-z), arithmetic)
+            sign = {"odd": -1, "even": 1, None: 0}[activation(name).parity]
+            if sign:
+                for order in range(3):
+                    twin = sign * (-1) ** order * left[order]
+                    agree = [a.overlaps(b) if isinstance(a, arb) else a == b for a, b in zip(right[order], twin, strict=True)]
+                    assert all(agree)
+            else:  # what has a parity should say so: it halves the work
+                same = [bool(a == b) for a, b in zip(right[0], left[0], strict=True)]
+                opposite = [bool(a == -b) for a, b in zip(right[0], left[0], strict=True)]
+                assert not all(same)
+                assert not all(opposite)
+
+
+# ------------------------------------------------------------------------------------------------------------- suprema
+
+
+def prove_bounded(name: str, order: int, bound: arb, low: float, high: float) -> None:
+    """|σ⁽ᵒʳᵈᵉʳ⁾| ≤ bound on [low, high], by enclosures on ever smaller pieces."""
+    ar, radius = Ball(80), (high - low) / 1024
+    pieces = [low + radius * (2 * k + 1) for k in range(512)]
+    for _ in range(30):
+        if not pieces:
+            return
+        z = np.array([arb(x, radius) for x in pieces], dtype=object)
+        values = jets(name, z, ar)[order]
+        failed = [x for x, v in zip(pieces, values, strict=True) if not abs(v) <= bound]
+        assert len(failed) < 20_000, f"{name}: |σ^({order})| ≤ {bound} fails near {failed[0]}"
+        radius /= 2
+        pieces = [x + s * radius for x in failed for s in (-1, 1)]
+    raise AssertionError(f"{name}: |σ^({order})| ≤ {bound} fails near {pieces[0]}")
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_suprema_are_upper_bounds_and_are_attained(name: str, order: int) -> None:
+    grid = np.linspace(-40, 40, 80 * 64 + 1)
+    values = np.abs(jets(name, grid, FLOAT64)[order])
+    with ctx.workprec(80):
+        supremum = activation(name).suprema(Ball(80))[order]
+        if supremum == math.inf:
+            assert values.max() > 39  # grows at least like |x|, as the unbounded ones here do
+            return
+        prove_bounded(name, order, supremum * (1 + arb(2) ** -12), -40.0, 40.0)
+        # between neighbours of a grid of step 1/64 a maximum drops by at most |σ⁗| h²/8 < 2^-12 of itself here
+        assert values.max() >= float(supremum) * (1 - 2**-10)
+        assert values.max() <= float(supremum) * (1 + 2**-50)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_suprema_agree_in_the_three_arithmetics(name: str) -> None:
+    with ctx.workprec(200):
+        exact = activation(name).suprema(Ball(200))
+        for arithmetic, rtol in ((FLOAT64, THRESHOLD * 2.0**-52), (Multiprecision(40), 1e-38)):
+            for value, true in zip(activation(name).suprema(arithmetic), exact, strict=True):
+                if true == math.inf:
+                    assert value == math.inf
+                else:
+                    assert abs(balls([value])[0] - true) <= rtol * true
+
+
+def test_a_supremum_too_small_would_be_noticed() -> None:
+    with ctx.workprec(80), pytest.raises(AssertionError, match="fails near"):
+        prove_bounded("tanh", 2, arb("0.7698"), -40.0, 40.0)  # 4/(3√3) = 0.7698003...
+
+
+# --------------------------------------------------------------------------------------------------------------- strips
+
+COMPLEX: dict[str, Callable[[Any], Any]] = {
+    "tanh": mpmath.tanh,
+    "erf": mpmath.erf,
+    "sin": mpmath.sin,
+    "logistic": lambda z: 1 / (1 + mpmath.exp(-z)),
+    "softplus": lambda z: mpmath.log(1 + mpmath.exp(z)),
+    "gelu": lambda z: z * (1 + mpmath.erf(z / mpmath.sqrt(2))) / 2,
+}
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.4, 0.7, 0.9, 0.99, 0.9999])
+@pytest.mark.parametrize("name", WITH_STRIP)
+def test_growth_on_the_strip_is_bounded_as_declared(name: str, fraction: float) -> None:
+    strip = activation(name).strip
+    assert strip is not None
+    y = fraction * strip.half_width
+    with ctx.workprec(100), mpmath.workdps(30):
+        A, B = (mpmath.mpf(float(arb(v).upper())) * (1 + mpmath.mpf(2) ** -50) for v in strip.bound(arb(y), Ball(100)))
+        assert mpmath.isfinite(A)
+        assert mpmath.isfinite(B)
+        xs = np.concatenate([np.linspace(-2, 2, 41), np.linspace(-30, 30, 25)])
+        for height in (0.0, 0.5 * y, 0.9 * y, y):
+            for x in xs:
+                z = mpmath.mpc(x, height)
+                assert abs(COMPLEX[name](z)) <= A + B * abs(x)
+        # on the real line the complex function is σ itself
+        real = jets(name, xs, FLOAT64)[0]
+        for x, value in zip(xs, real, strict=True):
+            assert abs(COMPLEX[name](mpmath.mpf(x)) - value) <= 16 * 2.0**-52 * (1 + abs(x))  # |σ|, |xσ'| ≤ 1.2 (1 + |x|)
+
+
+@pytest.mark.parametrize(("name", "pole"), [("tanh", math.pi / 2), ("logistic", math.pi), ("softplus", math.pi)])
+def test_the_strip_ends_before_the_nearest_singularity(name: str, pole: float) -> None:
+    strip = activation(name).strip
+    assert strip is not None
+    with mpmath.workdps(40):
+        assert mpmath.mpf(strip.half_width) < mpmath.pi * (pole / math.pi)
+    with ctx.workprec(100):  # the bound blows up there, as it must
+        assert strip.bound(arb(strip.half_width) * (1 - arb(2) ** -40), Ball(100))[0] > 2**30
+
+
+# ------------------------------------------------------------------------------------------------------------- registry
+
+
+@pytest.fixture
+def registered() -> Iterator[Callable[[Activation], Activation]]:
+    names: list[str] = []
+
+    def add(entry: Activation) -> Activation:
+        names.append(entry.name)
+        return register(entry)
+
+    yield add
+    for name in names:
+        del ACTIVATIONS[name]
+
+
+def swish_jets(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
+    s, complement = ar.expit(z), ar.expit(-z)
+    return z * s, s + z * s * complement, s * complement * (2 - z * ar.tanh(z / 2))
+
+
+SWISH = Activation("swish", swish_jets, lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)))
+
+
+def test_a_name_is_given_once(registered: Callable[[Activation], Activation]) -> None:
+    registered(SWISH)
+    with pytest.raises(InputError, match="swish"):
+        register(SWISH)
+    with pytest.raises(InputError, match="not yet in use"):
+        register(ACTIVATIONS["tanh"])
+    assert activation("swish") is SWISH
+
+
+@pytest.mark.parametrize(("wrong", "offered"), [("tahn", "tanh"), ("Sine", "sin"), ("logstic", "logistic"), ("ReLU", "relu")])
+def test_an_unknown_name_is_refused_with_the_nearest(wrong: str, offered: str) -> None:
+    with pytest.raises(UnknownActivationError, match=f"did you mean '{offered}'"):
+        activation(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", "zzzzzz", None, 3, ["tanh"]])
+def test_an_unknown_name_without_a_near_one_is_refused(wrong: object) -> None:
+    with pytest.raises(UnknownActivationError, match="one of tanh"):
+        activation(wrong)
+    assert issubclass(UnknownActivationError, InputError)
+
+
+def test_the_registry_is_left_as_it_was() -> None:
+    assert list(ACTIVATIONS) == NAMES
+    assert all(entry.name == name for name, entry in ACTIVATIONS.items())
+    assert {name for name, entry in ACTIVATIONS.items() if not entry.in_theory} == {"relu", "square"}
+
+
+def test_one_entry_makes_a_new_activation_work_everywhere(registered: Callable[[Activation], Activation]) -> None:
+    registered(SWISH)
+    X, y = np.array([[-0.4], [0.1], [0.9]]), np.array([0.3, -0.2, 0.5])
+    net = sample_network(4, 1, beta=0.75, activation="swish", seed=3)
+    ball = newton_step(net, X, y, 1.0, arithmetic=Ball(150))
+    mp = newton_step(net, X, y, 1.0, arithmetic=Multiprecision(30))
+    float64 = newton_step(net, X, y, 1.0)
+    assert ball.negative_eigenvalues == mp.negative_eigenvalues == float64.negative_eigenvalues
+    with ctx.workprec(200):
+        for enclosed, value in zip(ball.update.flat, mp.update.flat, strict=True):
+            assert abs(balls([value])[0] - enclosed) <= arb(10) ** -29 * abs(enclosed) + enclosed.rad()
+    # float64's update as that of a linear system: the residual over (A, Δ, b) is of rounding size
+    assert float64.residual <= THRESHOLD * net.parameters * 2.0**-52
+
+    estimated = enclose_limit_ntk(X, "swish", bits=40)
+    assert not estimated.proved
+    assert "Hermite" in estimated.method
+    with pytest.raises(UnprovedError, match="swish"):
+        limit_ntk(X, "swish", Ball(64))
+    kernel = limit_ntk(X, "swish")
+    assert np.array_equal(kernel, kernel.T)
+
+    # The same with a strip is proved, and must agree. For |Im z| ≤ y < π: |z/(1 + e^(-z))| ≤ (|x| + y)/cos(y/2).
+    strip = Strip(math.pi, lambda y, ar: (y / ar.cos(y / 2), 1 / ar.cos(y / 2)))
+    registered(Activation("swish_strip", swish_jets, SWISH.suprema, strip=strip))
+    proved = enclose_limit_ntk(X, "swish_strip", bits=80)
+    assert proved.proved
+    for a, b, value in zip(proved.kernel.flat, estimated.kernel.flat, kernel.flat, strict=True):
+        assert a.overlaps(b)
+        assert abs(arb(float(value)) - a) <= arb(2) ** -53 * abs(a) * (1 + arb(2) ** -2)
+
+
+def test_an_estimate_that_does_not_settle_is_refused(registered: Callable[[Activation], Activation]) -> None:
+    def jets_of_kink(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
+        side = 2 * ar.step(z) - 1
+        size = ar.abs(z)
+        decay = ar.exp(-size)  # continuous with a kink at 0
+        return decay, -side * decay, decay
+
+    registered(Activation("kink", jets_of_kink, lambda ar: (ar.number(1), ar.number(1), ar.number(1)), parity="even"))
+    X = np.array([[0.0], [0.5]])
+    with pytest.raises(QuadratureError, match="kink"):
+        limit_ntk(X, "kink")
+    with pytest.raises(QuadratureError):
+        enclose_limit_ntk(X, "relu", bits=60, closed_form=False)
+    assert enclose_limit_ntk(X, "relu", bits=60).proved  # by its closed form
