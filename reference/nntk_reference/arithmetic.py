@@ -9,10 +9,11 @@ Global precision is never left changed: mpmath runs in contexts of its own, and 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar
 
 import mpmath
@@ -66,7 +67,7 @@ class Arithmetic(ABC):
         """|x|, or |midpoint|: a comparable size, used to choose pivots and never in an answer."""
 
     @abstractmethod
-    def evaluate(self, compute: Callable[[Arithmetic], T], *, relative: bool = False) -> T:
+    def evaluate(self, compute: Callable[[Arithmetic], T]) -> T:
         """The answer of `compute` (an array or a tuple of arrays), fit to be handed out; see the subclasses."""
 
     def number(self, value: float) -> Any:
@@ -141,12 +142,6 @@ def _arrays(answer: Array | tuple[Array, ...]) -> tuple[Array, ...]:
     return answer if isinstance(answer, tuple) else (answer,)
 
 
-def _map(function: Callable[[Array], Array], answer: T) -> T:
-    if isinstance(answer, tuple):
-        return tuple(function(part) for part in answer)  # type: ignore[return-value]
-    return function(answer)  # type: ignore[return-value]
-
-
 def _elementwise(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return np.frompyfunc(function, 1, 1)  # type: ignore[no-any-return]
 
@@ -177,7 +172,7 @@ class Float64(Arithmetic):
     def magnitude(self, x: Any) -> Any:
         return abs(x)
 
-    def evaluate(self, compute: Callable[[Arithmetic], T], *, relative: bool = False) -> T:
+    def evaluate(self, compute: Callable[[Arithmetic], T]) -> T:
         """Run once; a result that is not finite raises `RangeError` instead of being returned."""
         with np.errstate(all="ignore"):
             answer = compute(self)
@@ -267,7 +262,7 @@ class _MpRun(Arithmetic):
     def magnitude(self, x: Any) -> Any:
         return abs(x)
 
-    def evaluate(self, compute: Callable[[Arithmetic], T], *, relative: bool = False) -> T:
+    def evaluate(self, compute: Callable[[Arithmetic], T]) -> T:
         return compute(self)
 
 
@@ -275,9 +270,11 @@ class _MpRun(Arithmetic):
 class Multiprecision(_MpRun):
     """mpmath arithmetic. `digits` counts correct decimal digits of the *answer*.
 
-    A formula is run with guard digits and again at double the precision, and so on, until two runs agree to `digits` digits in
-    every entry. An entry that is as small as the rounding noise of both runs (below 10^-(2·digits) of the largest) is returned
-    as zero, unless `relative` accuracy is asked for. No two agreeing runs within `max_digits` working digits: `PrecisionError`.
+    A formula is run with guard digits, and again over balls of twice the precision. The answer is given when both runs agree
+    to `digits` digits in every entry and the balls are narrow enough to prove it: two runs that merely agree may have lost the
+    same digits. Otherwise the precision is doubled, up to `max_digits` working digits, and then there is a `PrecisionError`.
+
+    An entry that is exactly zero, or proved to be below 10^-(2·digits) of the largest, is returned as zero.
     """
 
     max_digits: int = 0  # 0: three doublings of the first run
@@ -286,59 +283,59 @@ class Multiprecision(_MpRun):
         _require_int("digits", self.digits, 1, MAX_DIGITS)
         if self.max_digits == 0:
             object.__setattr__(self, "max_digits", 8 * self._first)
-        _require_int("max_digits", self.max_digits, 2 * self._first, 8 * (MAX_DIGITS + _GUARD))
+        _require_int("max_digits", self.max_digits, self._first, 8 * (MAX_DIGITS + _GUARD))
 
     @property
     def _first(self) -> int:
         return max(self.digits, 20) + _GUARD  # twenty: a float64 input must be represented exactly
 
-    def evaluate(self, compute: Callable[[Arithmetic], T], *, relative: bool = False) -> T:
-        """Run at rising precision until two runs agree to `digits` digits."""
-        working, previous = self._first, None
-        failure: NntkError | None = None
+    def evaluate(self, compute: Callable[[Arithmetic], T]) -> T:
+        """Run at rising precision until mpmath and balls agree to `digits` digits."""
+        working, failure = self._first, None
         while working <= self.max_digits:
+            bits = min(MAX_BITS, math.ceil(2 * working * math.log2(10)))
             try:
                 current = compute(_MpRun(working))
-            except SingularSystemError as error:
-                current, failure = None, error
-            if previous is not None and current is not None:
-                pairs = zip(_arrays(previous), _arrays(current), strict=True)
-                if all(self._agree(a, b, working, relative).all() for a, b in pairs):
-                    return _map(partial(self._round, working=working, relative=relative), current)
-            previous = current
+                self._require_finite(current)
+                proof = Ball(bits, bits).evaluate(compute)
+            except (SingularSystemError, PrecisionError) as error:
+                failure = error
+            else:
+                with ctx.workprec(bits):
+                    pairs = zip(_arrays(current), _arrays(proof), strict=True)
+                    settled = [part for values, balls in pairs if (part := self._settled(values, balls)) is not None]
+                if len(settled) == len(_arrays(current)):
+                    return tuple(settled) if isinstance(current, tuple) else settled[0]  # type: ignore[return-value]
             working *= 2
-        if previous is None and failure is not None:
+        if isinstance(failure, SingularSystemError):
             raise failure
         raise PrecisionError(
             f"digits: expected {self.digits} digits to settle within max_digits={self.max_digits}, "
-            f"got runs that still differ at {working // 2} digits (an entry may be exactly zero)"
+            f"got none that could be proved at {working // 2} digits (an entry may be exactly zero)"
         )
 
-    def _noise(self, part: Array, working: int) -> Any:
-        scale = max((abs(v) for v in part.flat), default=0)
-        return scale * self._mp.mpf(10) ** (_GUARD - working)
+    def _require_finite(self, answer: Array | tuple[Array, ...]) -> None:
+        for part in _arrays(answer):
+            if part.dtype == object and not all(self._mp.isfinite(v) for v in part.flat):
+                raise RangeError("result: expected finite numbers, got a pole or an overflow in multiprecision")
 
-    def _agree(self, a: Array, b: Array, working: int, relative: bool) -> Array:
-        """Entrywise: do the runs at `working // 2` and `working` digits agree?"""
-        if a.dtype != object:  # integers are answers, floats describe the run
-            return np.asarray((a == b) | (a.dtype.kind == "f"))
-        if not all(self._mp.isfinite(v) for v in (*a.flat, *b.flat)):
-            raise RangeError("result: expected finite numbers, got a pole or an overflow in multiprecision")
-        close = np.asarray(abs(a - b) <= self._mp.mpf(10) ** (-self.digits) * abs(b), dtype=bool)
-        if relative:
-            # an exact zero may be a cancellation that both runs lost
-            return np.asarray(close & (b != 0), dtype=bool)
-        tiny_before = np.asarray(abs(a) <= self._noise(a, working // 2), dtype=bool)
-        tiny_now = np.asarray(abs(b) <= self._noise(b, working), dtype=bool)
-        settled: Array = close | (tiny_before & tiny_now)
-        return settled
-
-    def _round(self, part: Array, working: int, relative: bool) -> Array:
-        if part.dtype != object:
-            return part
-        noise = 0 if relative else self._noise(part, working)
-        to_mpf = self._mp.mpf
-        return _object_array(lambda v: to_mpf(v) if abs(v) > noise else to_mpf(0), part)
+    def _settled(self, values: Array, balls: Array) -> Array | None:
+        """`values` at `digits` digits if the balls prove them, else None."""
+        if values.dtype != object:  # integers are answers, floats describe the run
+            return values if values.dtype.kind == "f" or np.array_equal(values, balls) else None
+        tolerance = arb(10) ** -self.digits
+        negligible = tolerance * tolerance * max((abs(arb(e)).lower() for e in balls.flat), default=arb(0))
+        to_mpf, out = self._mp.mpf, np.empty_like(values)
+        for index in np.ndindex(values.shape):
+            value: Any = values[index]
+            ball = _to_ball(balls[index])
+            if ball.is_zero() or (ball.contains(0) and abs(ball).upper() <= negligible):
+                out[index] = to_mpf(0)
+            elif abs(_to_ball(value) - ball).upper() <= tolerance * abs(ball).lower():
+                out[index] = to_mpf(value)
+            else:
+                return None
+        return out
 
 
 # ---------------------------------------------------------------------------------------------------------------------- balls
@@ -411,7 +408,7 @@ class Ball(Arithmetic):
             bits *= 2
         yield self.max_bits
 
-    def evaluate(self, compute: Callable[[Arithmetic], T], *, relative: bool = False) -> T:
+    def evaluate(self, compute: Callable[[Arithmetic], T]) -> T:
         """Run at rising precision until every enclosure is finite and every proof inside went through."""
         reason: NntkError | None = None
         for bits in self.ladder():

@@ -242,7 +242,7 @@ def test_spectra_are_the_eigenvalues_of_the_kernel(name: str) -> None:
 
 def test_duplicates_make_the_kernel_exactly_singular() -> None:
     twice = np.vstack([X, X[1]])
-    for name, law in itertools.product(("tanh", "gelu"), (LAWS[0], LAWS[2])):
+    for name, law in itertools.product(("gelu", "tanh"), (LAWS[0], LAWS[2])):
         for arithmetic in (FLOAT64, Multiprecision(30)):
             kernel = limit_ntk(twice, name, arithmetic, law=law)
             assert np.array_equal(kernel[1], kernel[3])
