@@ -31,6 +31,7 @@ __all__ = ["Expectations", "expectations", "pairs"]
 _STRIP_USED, _CIRCLE = 0.9, 0.09  # fractions of the half-width: the strip used, and the Cauchy circle for σ'
 _MOST_VALUES = 60_000_000  # Hermite values (terms × nodes): minutes of work
 _NODE_COST = 64  # one node for one input costs about as much time and memory as so many Hermite values
+_NODES_AT_ONCE = 256
 _GUARD = 40
 
 
@@ -230,36 +231,48 @@ class _Series:
         right, left = self.entry.jets(z, self.ar), self.entry.jets(-z, self.ar)
         square = (weight * (right[0] * right[0] + left[0] * left[0])).sum(axis=1)
         square_slope = (weight * (right[1] * right[1] + left[1] * left[1])).sum(axis=1)
-        hermite = self._hermite(h, nodes, K)
+        normalize = self._inverse_root_factorials(K)
         C = np.full((K + 1, len(self.a)), arb(0), dtype=object)
-        for first, sign, vanishes in ((0, 1, "odd"), (1, -1, "even")):
-            if self.entry.parity != vanishes:
-                folded = arb_mat((weight * (right[0] + sign * left[0])).T.tolist())
-                C[first::2] = np.array((arb_mat(hermite[first::2]) * folded).tolist(), dtype=object)
+        folded = {
+            first: (weight * (right[0] + sign * left[0])).T
+            for first, sign, vanishes in ((0, 1, "odd"), (1, -1, "even"))
+            if self.entry.parity != vanishes
+        }
+        totals = {first: arb_mat(len(range(first, K + 1, 2)), len(self.a)) for first in folded}
+        for start in range(0, nodes + 1, _NODES_AT_ONCE):
+            block = range(start, min(start + _NODES_AT_ONCE, nodes + 1))
+            columns = [self._hermite(h * n, K) for n in block]
+            for first, values in folded.items():
+                scale = normalize[first::2]
+                orders = arb_mat([[v * c for v, c in zip(column[first::2], scale, strict=True)] for column in columns])
+                totals[first] += orders.transpose() * arb_mat(values[start : block.stop].tolist())
+        for first, total in totals.items():
+            C[first::2] = np.array(total.tolist(), dtype=object)
         return C, square, square_slope
 
-    def _hermite(self, h: float, nodes: int, K: int) -> list[list[arb]]:
-        """heₖ(jh), (K+1, nodes+1), by the recurrence.
+    def _hermite(self, u: float, K: int) -> list[arb]:
+        """Heₖ(u) for k = 0 … K, by the recurrence.
 
-        Over balls its radii grow like e^(u√k), which the working precision of each node makes up for.
+        Over balls its radii grow like e^(u√k), which the working precision makes up for.
         """
-        inverse_root, factor = [], arb(1)
+        growth = 1.4427 * max(0.0, u * math.sqrt(K) - u * u / 2)
+        with ctx.workprec(self.bits + 2 * _GUARD + K.bit_length() + int(growth)):
+            node = arb(u)
+            older, newer = arb(1), node
+            values = [older, newer]
+            for k in range(1, K):
+                older, newer = newer, node * newer - k * older
+                values.append(newer)
+        return values
+
+    @staticmethod
+    def _inverse_root_factorials(K: int) -> list[arb]:
+        """1/√k! for k up to K."""
+        out, factorial = [], arb(1)
         for k in range(K + 1):
-            factor = factor * max(k, 1)
-            inverse_root.append(factor.rsqrt())
-        columns = []
-        for n in range(nodes + 1):
-            u = h * n
-            growth = 1.4427 * max(0.0, u * math.sqrt(K) - u * u / 2)
-            with ctx.workprec(self.bits + 2 * _GUARD + K.bit_length() + int(growth)):
-                node = arb(u)
-                older, newer = arb(1), node
-                values = [older, newer]
-                for k in range(1, K):
-                    older, newer = newer, node * newer - k * older
-                    values.append(newer)
-            columns.append([v * r for v, r in zip(values, inverse_root, strict=False)])
-        return [list(row) for row in zip(*columns, strict=True)]
+            factorial = factorial * max(k, 1)
+            out.append(factorial.rsqrt())
+        return out
 
     def _pair_sums(self, C: Array, square: Array, square_slope: Array, *, tails: bool) -> tuple[Array, Array]:
         i, j, K = self.i, self.j, len(C) - 1
