@@ -15,6 +15,7 @@ from nntk_reference.arithmetic import Array, Ball, NotProved
 from nntk_reference.linalg import enclose_eigenvalues
 
 __all__ = [
+    "ACTIVATIONS",
     "BALLS",
     "Comparison",
     "LimitSpectrum",
@@ -27,6 +28,13 @@ __all__ = [
 
 BALLS = Ball(64)
 """The functions of ball arithmetic; they work at the flint precision in force."""
+
+ACTIVATIONS = {
+    Effort.QUICK: ("tanh",),
+    Effort.DEFAULT: ("tanh", "erf", "sin"),
+    Effort.FULL: ("tanh", "erf", "sin", "logistic"),
+}
+"""For which activations the claims about the limit kernel are checked."""
 
 _LADDER = (64, 96, 128, 192, 288, 432, 648, 972, 1458)
 _MOST_POINTS = {Effort.QUICK: 32, Effort.DEFAULT: 48, Effort.FULL: 96}

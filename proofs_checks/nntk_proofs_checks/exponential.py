@@ -5,6 +5,7 @@ from __future__ import annotations
 from flint import arb
 
 from nntk_proofs_checks.certify import (
+    ACTIVATIONS,
     BALLS,
     Comparison,
     LimitSpectrum,
@@ -23,11 +24,6 @@ __all__ = ["CLAIM"]
 
 _RHO = 0.9
 _STEPS = 10
-_ACTIVATIONS = {
-    Effort.QUICK: ("tanh",),
-    Effort.DEFAULT: ("tanh", "erf", "sin"),
-    Effort.FULL: ("tanh", "erf", "sin", "logistic"),
-}
 
 
 def _errors(operator: Array, y: Array, steps: int) -> list[arb]:
@@ -66,7 +62,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
         return unmet
 
     def attempt(bits: int) -> Finding:
-        names = _ACTIVATIONS[effort]
+        names = ACTIVATIONS[effort]
         comparisons = [c for n in names for c in _newton(limit_spectrum_at(problem.X, n, bits), problem.y, n)]
         return conclude(
             comparisons, 2 * len(names), f"the error stays below (1 - αρ)ᵗ for {_STEPS} steps and no mode is slower"

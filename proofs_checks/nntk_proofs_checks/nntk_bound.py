@@ -6,6 +6,7 @@ import numpy as np
 from flint import arb
 
 from nntk_proofs_checks.certify import (
+    ACTIVATIONS,
     BALLS,
     Comparison,
     at_rising_precision,
@@ -18,19 +19,14 @@ from nntk_reference import Network, formulas, sample_network
 from nntk_reference.arithmetic import Array, Ball
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
 
-__all__ = ["CLAIM", "limit_nntk_eigenvalues"]
+__all__ = ["CLAIM"]
 
 _RHO = (0.5, 0.9, 0.99)
-_ACTIVATIONS = {
-    Effort.QUICK: ("tanh",),
-    Effort.DEFAULT: ("tanh", "erf", "sin"),
-    Effort.FULL: ("tanh", "erf", "sin", "logistic"),
-}
 _SEEDS = {Effort.QUICK: 2, Effort.DEFAULT: 4, Effort.FULL: 20}
 _EDGE = arb(2) ** -20  # how far inside and outside the bound on γ the claim is tested
 
 
-def limit_nntk_eigenvalues(kernel: Array, gamma: arb) -> Array:
+def _limit_nntk_eigenvalues(kernel: Array, gamma: arb) -> Array:
     """Enclosed eigenvalues of 𝓑* = B̄(γI + B̄)⁻¹, descending, from the matrix itself and not from those of B̄."""
     product = symmetric_solve(BALLS, formulas.add_diagonal(kernel, gamma), kernel)[0]
     return enclose_eigenvalues((product + product.T) / 2)
@@ -43,7 +39,7 @@ def _limit_comparisons(problem: Problem, activation: str, bits: int) -> list[Com
         threshold = spectrum.smallest.mid() * (1 - arb(rho)) / arb(rho)
         for side, relation in ((1 - _EDGE, ">"), (1 + _EDGE, "<")):
             gamma = (threshold * side).mid()
-            smallest = limit_nntk_eigenvalues(spectrum.kernel, gamma)[-1]
+            smallest = _limit_nntk_eigenvalues(spectrum.kernel, gamma)[-1]
             what = f"λ_min(𝓑*), {activation}, γ {'inside' if relation == '>' else 'outside'} λ_min(1-ρ)/ρ"
             out.append(Comparison(what, smallest, relation, arb(rho), shown=relation == ">"))
     return out
@@ -80,7 +76,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
         return unmet
 
     def attempt(bits: int) -> Finding:
-        limit = [c for name in _ACTIVATIONS[effort] for c in _limit_comparisons(problem, name, bits)]
+        limit = [c for name in ACTIVATIONS[effort] for c in _limit_comparisons(problem, name, bits)]
         finite = [c for seed in range(_SEEDS[effort]) for c in _finite_comparisons(problem, seed, bits)]
         return conclude(
             limit + finite, len(limit) + _SEEDS[effort], "λ_min(𝓑*) ≥ ρ up to γ = λ_min(1-ρ)/ρ and not beyond; E18 holds"
@@ -99,7 +95,7 @@ def control(problem: Problem, effort: Effort) -> Finding:
         comparisons = [
             Comparison(
                 f"λ_min(𝓑*), erf, {M} points, γ as for 4",
-                limit_nntk_eigenvalues(limit_spectrum_at(_grid(M), "erf", bits).kernel, gamma)[-1],
+                _limit_nntk_eigenvalues(limit_spectrum_at(_grid(M), "erf", bits).kernel, gamma)[-1],
                 ">",
                 arb(rho),
             )

@@ -6,6 +6,7 @@ import numpy as np
 from flint import arb
 
 from nntk_proofs_checks.certify import (
+    ACTIVATIONS,
     BALLS,
     Comparison,
     at_rising_precision,
@@ -22,11 +23,6 @@ from nntk_reference.linalg import symmetric_solve
 __all__ = ["CLAIM"]
 
 _EXPONENTS = (1, 3, 6, 12)  # γ = λ_min 10^-j
-_ACTIVATIONS = {
-    Effort.QUICK: ("tanh",),
-    Effort.DEFAULT: ("tanh", "erf", "sin"),
-    Effort.FULL: ("tanh", "erf", "sin", "logistic"),
-}
 
 
 def _left_over(kernel: Array, y: Array, gamma: arb) -> arb:
@@ -47,7 +43,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
     def attempt(bits: int) -> Finding:
         comparisons = []
-        for name in _ACTIVATIONS[effort]:
+        for name in ACTIVATIONS[effort]:
             spectrum = limit_spectrum_at(problem.X, name, bits)
             for j in _EXPONENTS:
                 gamma = (spectrum.smallest * arb(10) ** -j).mid()
