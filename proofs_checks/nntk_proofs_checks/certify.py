@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb, ctx
 
 from nntk_proofs_checks.claim import Effort, Finding, Problem
-from nntk_reference import Verdict, enclose_limit_ntk
+from nntk_reference import PrecisionError, UnprovedError, Verdict, enclose_limit_ntk
 from nntk_reference.arithmetic import Array, Ball, NotProved
 from nntk_reference.linalg import enclose_eigenvalues
 
@@ -106,9 +106,14 @@ def at_rising_precision(attempt: Callable[[int], Finding]) -> Finding:
             except NotProved as error:
                 reason = str(error)
                 continue
+            except PrecisionError as error:
+                if not reason and finding is None:
+                    raise
+                reason = f"{reason}; beyond that, {error}"
+                break
         if finding.verdict is not Verdict.UNDECIDED:
             return finding
-    return finding or Finding(Verdict.UNDECIDED, None, "≥", None, 0, f"no proof within {_LADDER[-1]} bits: {reason}")
+    return finding or Finding(Verdict.UNDECIDED, None, "≥", None, 0, f"no proof within {bits} bits: {reason}")
 
 
 def norm(v: Array) -> arb:
@@ -156,7 +161,10 @@ def limit_spectrum_at(X: Array, activation: str, bits: int) -> LimitSpectrum:
 @lru_cache(maxsize=64)
 def _cached_spectrum(raw: bytes, shape: tuple[int, int], activation: str, bits: int) -> LimitSpectrum:
     X = np.frombuffer(raw).reshape(shape)
-    kernel = enclose_limit_ntk(X, activation, bits=bits).kernel
+    limit = enclose_limit_ntk(X, activation, bits=bits)
+    if not limit.proved:
+        raise UnprovedError(f"activation: expected one whose limit kernel is enclosed, got {activation!r}, which is estimated")
+    kernel = limit.kernel
     values = enclose_eigenvalues(kernel)
     if not all(v > 0 for v in values):
         raise NotProved(f"the smallest eigenvalue has no proved sign at {bits} bits")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from nntk_reference import NntkError, Verdict
+from nntk_reference import NntkError, Verdict, validation
 from nntk_reference.arithmetic import Array
 
 __all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "run"]
@@ -36,11 +36,19 @@ class Effort(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A data set to verify the claims on: X (M, d) and y (M,), float64, and where they come from."""
+    """A data set to verify the claims on: X (M, d) and y (M,), float64, and where they come from.
+
+    Raises InputError for wrong shapes, dtypes and entries that are not finite.
+    """
 
     X: Array
     y: Array
     source: str
+
+    def __post_init__(self) -> None:
+        X, y = validation.data_set(self.X, self.y)
+        object.__setattr__(self, "X", X)
+        object.__setattr__(self, "y", y)
 
 
 @dataclass(frozen=True)

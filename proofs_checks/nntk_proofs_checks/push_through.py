@@ -141,13 +141,14 @@ def check(problem: Problem, effort: Effort) -> Finding:
     cases += len(shapes)
     if wrong:
         return Finding(Verdict.REFUTED, float(wrong), "=", 0.0, cases, f"{wrong} entries of (E4) are not those of the Hessian")
-    holds = worst == 0 and worst_inertia == 0 and indefinite > 0
+    same = worst == 0 and worst_inertia == 0
+    verdict = Verdict.REFUTED if not same else Verdict.HOLDS if indefinite else Verdict.UNDECIDED
     why = (
         f"E13 differs by {float(worst):.3g}, E14 by {worst_inertia}, over {cases} cases, {indefinite} with indefinite D; "
         "(E4) equals the symbolic Hessian for a general σ, d = 1, 2"
     )
     gap = float(max(worst, fmpq(worst_inertia)))
-    return Finding(Verdict.HOLDS if holds else Verdict.REFUTED, gap, "=", 0.0, cases, why)
+    return Finding(verdict, gap, "=", 0.0, cases, why)
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

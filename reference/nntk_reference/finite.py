@@ -152,8 +152,8 @@ def _step(net: Network, X: Any, y: Any, gamma: float, alpha: float, arithmetic: 
 
 def _scaled_residual(ar: Arithmetic, A: Array, x: Array, b: Array) -> float:
     """‖Ax - b‖/(‖A‖‖x‖ + ‖b‖) in max norms."""
-    error = _largest(ar.abs(A @ x - b))
-    scale = _largest(ar.abs(A).sum(axis=1)) * _largest(ar.abs(x)) + _largest(ar.abs(b))
+    error = _largest(ar.abs(A @ x - b), "upper")
+    scale = _largest(ar.abs(A).sum(axis=1), "lower") * _largest(ar.abs(x), "lower") + _largest(ar.abs(b), "lower")
     if error == 0:
         return 0.0
     ratio = error / scale
@@ -162,14 +162,11 @@ def _scaled_residual(ar: Arithmetic, A: Array, x: Array, b: Array) -> float:
     return float(ratio) if scale < math.inf else math.nan
 
 
-def _largest(values: Array) -> Any:
+def _largest(values: Array, end: str) -> Any:
+    """The largest entry; over balls, by their upper or lower ends."""
     if values.dtype != object:
         return values.max()  # unlike Python's max, this lets no NaN pass
-    return max((_upper(v) for v in values), default=0)
-
-
-def _upper(v: Any) -> Any:
-    return v.upper() if hasattr(v, "upper") else v
+    return max((getattr(v, end)() if hasattr(v, end) else v for v in values), default=0)
 
 
 def gradient_descent_step(net: Network, X: Any, y: Any, rate: float, *, arithmetic: Arithmetic = FLOAT64) -> Array:

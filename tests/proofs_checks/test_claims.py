@@ -165,6 +165,53 @@ def test_indefinite_notices_a_dropped_residual_hessian(monkeypatch: pytest.Monke
     assert finding.number == 0
 
 
+def test_indefinite_is_refuted_where_the_inertia_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    _patched_blocks(monkeypatch, lambda S, s: S + 100 * np.eye(S.shape[1], dtype=int))
+    finding = run(CLAIMS["indefinite"], line(), Effort.QUICK).finding
+    assert finding.verdict is Verdict.REFUTED, finding.why
+
+
+def test_the_control_of_indefinite_rests_on_the_inertia(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indefinite, "inertia", lambda A, ar: linalg.Inertia(0, 0, 0, len(A)))
+    assert run(CLAIMS["indefinite"], line(), Effort.QUICK).control.verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        ([[2000.0], [2001.0], [2002.0]], [2e5, 2.03e5, 1.98e5]),
+        ([[0.0], [0.5], [1.0]], [1e200, -2e200, 3e200]),
+        ([[1e160], [2e160]], [1.0, 2.0]),
+    ],
+)
+def test_indefinite_at_extreme_scales_has_no_internal_error(X: list[list[float]], y: list[float]) -> None:
+    result = run(CLAIMS["indefinite"], problem(X, y), Effort.QUICK)
+    assert result.finding.verdict is not Verdict.REFUTED
+    assert "internal error" not in result.finding.why + result.control.why
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e6, 1e17, 1e200])
+def test_controls_do_not_depend_on_the_size_of_the_targets(size: float) -> None:
+    x = np.linspace(0, 1, 6)
+    for name in _spectral():
+        result = run(CLAIMS[name], problem(x[:, None], size * (1 + x * x)), Effort.QUICK)
+        assert result.passed, (name, result.finding.why, result.control.why)
+
+
+@pytest.mark.parametrize("y", [[1, 1], [1, -1]], ids=["largest mode", "smallest mode"])
+def test_targets_in_a_single_mode(y: list[float]) -> None:
+    """There bounds are attained, and gradient descent reaches the data in one step."""
+    for name in _spectral():
+        result = run(CLAIMS[name], problem([[-0.5], [0.5]], y), Effort.QUICK)
+        assert result.passed, (name, result.finding.why, result.control.why)
+
+
+def test_a_problem_is_checked_when_it_is_made() -> None:
+    assert Problem(np.arange(3)[:, None], np.ones(3, dtype=np.float32), "x").X.dtype == np.float64
+    with pytest.raises(InputError, match=r"y: expected shape \(2,\)"):
+        Problem(np.ones((2, 1)), np.ones(3), "x")
+
+
 def test_indefinite_needs_its_witness_or_its_inertia(monkeypatch: pytest.MonkeyPatch) -> None:
     """A witness on which H is not negative proves nothing, and the verdict says so."""
     monkeypatch.setattr(indefinite, "_witness", lambda J, S, active, count: np.eye(S.shape[0] * S.shape[1])[:, :count])
