@@ -191,7 +191,8 @@ def contraction_factors(
             descent[0] = arb(0)
         return np.stack([values, newton, descent])
 
-    return Modes(*_deliver(arithmetic, enclose, relative=alpha == 1.0))
+    # not `relative`: factors may be exactly zero, and eigenvalues, proved positive, get their digits anyway
+    return Modes(*_deliver(arithmetic, enclose))
 
 
 # --------------------------------------------------------------------------------------------------------------- how it is done

@@ -561,3 +561,11 @@ def test_kernels_anywhere_are_positive_semidefinite_and_contract(
 def test_unproved_is_a_kind_of_precision_error() -> None:
     assert issubclass(UnprovedError, PrecisionError)
     assert issubclass(QuadratureError, PrecisionError)
+
+
+def test_factors_that_vanish_do_not_climb_the_ladder() -> None:
+    """x = ±1: the kernel is a multiple of the identity, so that gradient descent at 1/λ₁ ends every mode in one step."""
+    modes = contraction_factors(np.array([[1.0], [-1.0]]), 1.0)
+    assert modes.eigenvalues[0] == modes.eigenvalues[1] > 0
+    assert np.array_equal(modes.gradient_descent, [0.0, 0.0])
+    assert np.allclose(modes.newton, 1 / (1 + modes.eigenvalues), rtol=1e-15)
