@@ -1,0 +1,83 @@
+"""Symmetric p×p matrices, one per neuron, as tensors (p, p, n): every entry is a contiguous vector over the neurons.
+
+A loop over the entries then runs at the speed of memory, where batched LAPACK pays a call for every tiny matrix. Nothing here
+waits for the device: failures come back as masks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["eigh", "inverse_cholesky", "matmul", "matvec"]
+
+_COMPONENTWISE = 16
+"""Largest p for Jacobi rotations entry by entry; their number grows like p²."""
+
+
+def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
+    """(L⁻¹, ok) with D = LLᵀ, L lower triangular; D (p, p, n) is overwritten. Where D is not positive definite ok is False and L⁻¹ = 0.
+
+    Right-looking: after column j, the trailing block is the Schur complement of the leading j×j one.
+    """
+    p, _, n = D.shape
+    inverse = torch.zeros_like(D)
+    ok = torch.ones(n, dtype=torch.bool, device=D.device)
+    for j in range(p):
+        pivot = D[j, j]
+        good = pivot > 0
+        ok &= good
+        r = torch.where(good, pivot, 1).rsqrt_()
+        if j + 1 < p:
+            column = D[j + 1 :, j].mul_(r)
+            D[j + 1 :, j + 1 :] -= column[:, None] * column[None]
+        # row j of L⁻¹: -(row j of L, left of the diagonal) L⁻¹ / L_jj
+        if j:
+            inverse[j, :j] = (D[j, :j, None] * inverse[:j, :j]).sum(0).mul_(-r)
+        inverse[j, j] = r
+    ok &= torch.isfinite(inverse).flatten(0, 1).all(0)
+    return torch.where(ok, inverse, 0), ok
+
+
+def eigh(D: Tensor) -> tuple[Tensor, Tensor]:
+    """(λ, Q) with D = Q diag(λ) Qᵀ: λ (p, n) in no order, Q (p, p, n), eigenvectors in its columns. D is overwritten.
+
+    Cyclic Jacobi with a fixed number of sweeps, enough for its quadratic convergence at this size; LAPACK for large p.
+    """
+    p, _, n = D.shape
+    if p > _COMPONENTWISE:
+        values, vectors = torch.linalg.eigh(D.permute(2, 0, 1))
+        return values.t().contiguous(), vectors.permute(1, 2, 0).contiguous()
+    Q = torch.eye(p, dtype=D.dtype, device=D.device)[:, :, None].repeat(1, 1, n)
+    for _ in range(5 + p.bit_length()):
+        for i in range(p - 1):
+            for j in range(i + 1, p):
+                _rotate(D, Q, i, j)
+    return torch.stack([D[i, i] for i in range(p)]), Q
+
+
+def _rotate(D: Tensor, Q: Tensor, i: int, j: int) -> None:
+    """Annihilate D_ij by the rotation with the smaller angle (Golub and Van Loan, algorithm 8.5.1)."""
+    off, gap = D[i, j], D[j, j] - D[i, i]
+    # t = tan of the angle solves t² + 2θt - 1 = 0, θ = gap / 2 off; written so that neither 0/0 nor an overflow arises
+    denominator = gap.abs() + torch.hypot(gap, 2 * off)
+    t = torch.where(denominator > 0, 2 * off * torch.where(gap < 0, -1, 1) / denominator, 0)
+    cos = (t * t + 1).rsqrt()
+    sin = t * cos
+    for A, axis in ((D, 0), (D, 1), (Q, 1)):
+        x, y = A.select(axis, i).clone(), A.select(axis, j)
+        A.select(axis, i).copy_(cos * x - sin * y)
+        A.select(axis, j).copy_(sin * x + cos * y)
+
+
+def matvec(A: Tensor, x: Tensor) -> Tensor:
+    """A x for A (p, q, n) and x (q, n): (p, n)."""
+    out = A[:, 0] * x[0]
+    for k in range(1, A.shape[1]):
+        out.addcmul_(A[:, k], x[k])
+    return out
+
+
+def matmul(A: Tensor, B: Tensor) -> Tensor:
+    """A B for A (p, q, n) and B (q, r, n): (p, r, n)."""
+    return torch.stack([matvec(A, B[:, j]) for j in range(B.shape[1])], 1)

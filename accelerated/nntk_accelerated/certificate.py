@@ -1,0 +1,303 @@
+"""Proofs, in floating point, of what A = H + μI is: positive definite or indefinite, with every rounding error bounded.
+
+The statement proved is about exact real numbers: the parameters and data as stored, μ as reported, N^(-β) and σ exact. Its
+premises are IEEE arithmetic, summation in any order, and `activations.ERROR` for the elementary functions.
+
+1. Each block: |S_i| < μ in the Frobenius norm, or Cholesky of D_i less a shift that exceeds all its errors (Rump 2006), proves
+   D_i ≻ 0; eigenvalues beyond a residual bound prove its inertia.
+2. All D_i ≻ 0 prove A ≻ 0. More than M negative eigenvalues of D prove A indefinite, since neg(A) ≥ neg(D) - M.
+3. In between, neg(A) = neg(D) - neg(M I + J D⁻¹ Jᵀ) (E14), from eigenvalues of the computed sum that exceed its error bound.
+4. A block too near to singular for 3: A ≻ 0 follows from A - τI ≻ 0, and indefiniteness of A from that of A + τI.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nntk_accelerated import blocks, stream
+from nntk_accelerated.activations import ERROR
+from nntk_accelerated.dense import mirror_
+from nntk_accelerated.problem import Problem
+
+__all__ = ["Certificate", "Radii", "certify", "jacobian_bound", "radii"]
+
+_LARGEST_EIGEN = 4096
+"""Largest M whose eigenvalues are computed for step 3."""
+
+_SLACK = 1 + 1e-6
+"""Covers the rounding of the bounds themselves: sums of positive numbers, fewer than 1e9 of them."""
+
+_BLOCK = 2**15
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is proved of A = H + μI.
+
+    verdict    "positive definite" or "indefinite" (neg(A) ≥ 1), both proved, or "undecided".
+    negative   the number of negative eigenvalues, where that is proved; otherwise None.
+    at_least   a proved lower bound of that number.
+    margin     for "positive definite" by blocks: a proved lower bound of λ_min(A)/μ; otherwise 0.
+    reason     how, or why not.
+    """
+
+    verdict: Literal["positive definite", "indefinite", "undecided"]
+    negative: int | None
+    at_least: int
+    margin: float
+    reason: str
+
+    @property
+    def proved(self) -> bool:
+        """Is one of the two proved?"""
+        return self.verdict != "undecided"
+
+
+def _gamma(count: float, dtype: torch.dtype) -> float:
+    """k u / (1 - k u): the relative error of k successive operations."""
+    ku = count * torch.finfo(dtype).eps / 2
+    return ku / (1 - ku) if ku < 0.5 else math.inf
+
+
+def _reach(P: Problem) -> tuple[Tensor, Tensor]:
+    """(t, e): |z_i| ≤ t_i at every data point, and the error of computed z_i. Both (n,)."""
+    size = P.X1[:, 1:].abs().amax(0)
+    t = (P.w.to(P.dtype).abs() @ size + P.eta.to(P.dtype).abs()) * _SLACK
+    return t, t * _gamma(P.p + 2, P.dtype)
+
+
+def _q(P: Problem) -> float:
+    """max |x̃|."""
+    return float(P.X1.square().sum(1).max().sqrt()) * _SLACK
+
+
+def _jacobian_norms(P: Problem) -> tuple[Tensor, Tensor]:
+    """(‖J_i‖_F, the error of computed J_i) bounds, per neuron."""
+    t, e = _reach(P)
+    b0, b1, b2, _ = P.activation.bounds(t)
+    u = _gamma(ERROR + 8, P.dtype)
+    steep = P.c.to(P.dtype).abs() * _q(P)
+    root = P.scale * P.M**0.5 * _SLACK
+    norms = root * torch.hypot(torch.as_tensor(b0) + 0 * t, steep * b1)
+    errors = root * torch.hypot(b1 * e + u * _most(b0), steep * (b2 * e + u * _most(b1)))
+    return norms, errors
+
+
+def _most(bound: Tensor | float) -> Tensor | float:
+    """max(1, bound): what an activation's error is relative to."""
+    return bound.clamp_min(1) if isinstance(bound, Tensor) else max(1.0, bound)
+
+
+def jacobian_bound(P: Problem) -> float:
+    """An upper bound of ‖J‖_F, from the parameters alone."""
+    norms, _ = _jacobian_norms(P)
+    total = norms.double().square().sum()
+    P.ranks.sum(total)
+    return float(total.sqrt()) * _SLACK
+
+
+@dataclass(frozen=True)
+class Radii:
+    """Per neuron, a bound of ‖computed S_i - exact S_i‖₂ (n,)."""
+
+    values: Tensor
+
+
+def radii(P: Problem, r: Tensor) -> Radii:
+    """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
+    t, e = _reach(P)
+    b0, b1, b2, b3 = P.activation.bounds(t)
+    u = _gamma(ERROR + 8, P.dtype)
+    c = P.c.to(P.dtype).abs()
+    # r: each term c σ, its sum in any order, the factor N^(-β), and y
+    terms = (c * (b1 * e + u * _most(b0) + _gamma(P.depth + 8, P.dtype) * torch.as_tensor(b0))).double().sum()
+    P.ranks.sum(terms)
+    tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
+    r_error = float(terms) * P.scale + _gamma(4, P.dtype) * float((r.abs() + P.y.abs()).max()) + tiny
+    r_mean = float(r.double().abs().mean()) * _SLACK
+    rounding = _gamma(P.M + 16, P.dtype)
+    q = _q(P)
+    cross = P.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
+    curved = c * (P.scale * q * q) * (r_error * b2 + r_mean * (b3 * e + u * _most(b2) + rounding * b2))
+    return Radii((cross + curved) * _SLACK + tiny * q * q)
+
+
+def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, count: bool = False) -> Certificate:
+    """The certificate of A = H + μI, or of A = JᵀJ/M + μI if S is None. `count` asks for neg(A) itself, not only whether it is 0."""
+    if S is None or error is None:
+        if mu > 0:
+            return Certificate("positive definite", 0, 0, 1.0, "JᵀJ/M + μI with μ > 0")
+        return Certificate("undecided", None, 0, 0.0, "μ ≤ 0 without curvature")
+    first = _inertia(P, S, mu, error, count)
+    if first.proved and not (count and first.negative is None):
+        return first
+    step = max(1e-6 * abs(mu), 4 * _largest(P, error.values))
+    low = _inertia(P, S, mu - step, error, count)
+    if low.verdict == "positive definite":
+        return Certificate("positive definite", 0, 0, 0.0, f"A - τI is proved positive definite, τ = {step:.2e}")
+    high = _inertia(P, S, mu + step, error, count)
+    at_least = max(first.at_least, high.at_least)
+    negative = low.negative if low.negative is not None and low.negative == high.negative else None
+    if negative is not None or at_least:
+        verdict: Literal["indefinite", "undecided"] = "indefinite" if at_least else "undecided"
+        return Certificate(verdict, negative, at_least, 0.0, f"A + τI is proved indefinite, τ = {step:.2e}" if at_least else first.reason)
+    return first
+
+
+def _largest(P: Problem, values: Tensor) -> float:
+    most = values.double().max()
+    P.ranks.max(most)
+    return float(most)
+
+
+def _inertia(P: Problem, S: Tensor, mu: float, error: Radii, count: bool) -> Certificate:
+    found = _block_inertia(P, S, mu, error)
+    if math.isnan(mu):
+        return Certificate("undecided", None, 0, 0.0, "the bounds overflow")
+    if found.negative == 0 and found.open == 0:
+        return Certificate("positive definite", 0, 0, found.margin, "every block is proved positive definite")
+    at_least = max(found.negative - P.M, 0)
+    if at_least and not count:
+        return Certificate("indefinite", None, at_least, 0.0, f"{found.negative} negative eigenvalues of D, and M = {P.M}")
+    answer: Literal["indefinite", "undecided"] = "indefinite" if at_least else "undecided"
+    if found.open:
+        return Certificate(answer, None, at_least, 0.0, f"{found.open} blocks are singular to within their error bounds")
+    if P.M > _LARGEST_EIGEN:
+        return Certificate(answer, None, at_least, 0.0, f"M > {_LARGEST_EIGEN}: the M×M eigenvalues were not computed")
+    G, bound = _bounded_gram(P, S, mu, error)
+    if not math.isfinite(bound):
+        return Certificate(answer, None, at_least, 0.0, "the error bound of J D⁻¹ Jᵀ is not finite")
+    values, off = _bounded_eigenvalues(G, P.M)
+    if bool((values.abs() <= (bound + off) * _SLACK).any()):
+        return Certificate(answer, None, at_least, 0.0, f"an eigenvalue of M I + J D⁻¹ Jᵀ lies within {bound + off:.2e} of 0")
+    negative = found.negative - int((values < 0).sum())
+    verdict: Literal["positive definite", "indefinite"] = "indefinite" if negative else "positive definite"
+    return Certificate(verdict, negative, negative, 0.0, f"{found.negative} negative eigenvalues of D, {found.negative - negative} of M I + J D⁻¹ Jᵀ")
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    negative: int  # proved negative eigenvalues of D
+    open: int  # blocks whose inertia is not proved
+    margin: float
+
+
+def _block_inertia(P: Problem, S: Tensor, mu: float, error: Radii) -> _Blocks:
+    """Step 1, in three sieves of growing cost."""
+    p = P.p
+    totals = P.zeros(2, dtype=torch.float64)
+    least = P.zeros(1, dtype=torch.float64).add_(math.inf)
+    growth = 1 + _gamma(4 * p * p, P.dtype)
+    # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
+    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
+    twice = twice.to(P.dtype).to(P.device)
+    rest = []
+    for a in range(0, P.local, _BLOCK):
+        part = slice(a, min(a + _BLOCK, P.local))
+        norms = (twice @ S[:, part].square()).sqrt() * growth + torch.finfo(P.dtype).tiny ** 0.5 + error.values[part]
+        certain = norms < mu  # False for nan as well
+        least = torch.minimum(least, ((mu - norms.double()) / abs(mu)).where(certain, least).min())
+        rest.append(torch.nonzero(~certain)[:, 0] + a)
+    doubtful = torch.cat(rest)
+    for a in range(0, doubtful.shape[0], _BLOCK):
+        which = doubtful[a : a + _BLOCK]
+        D = stream.block(P, S, which, mu)
+        size = D.square().sum((0, 1)).sqrt() * growth
+        shift = error.values[which] + _gamma(8 * p * (p + 2), P.dtype) * size + torch.finfo(P.dtype).tiny ** 0.5
+        shifted = D.clone()
+        shifted.diagonal().sub_(shift[:, None])
+        _, definite = blocks.inverse_cholesky(shifted)
+        totals += _eigen_counts(P, D, definite, shift)
+        least = torch.minimum(least, torch.zeros_like(least)) if which.numel() else least
+    P.ranks.sum(totals)
+    least.neg_()
+    P.ranks.max(least)
+    return _Blocks(int(totals[0]), int(totals[1]), float(-least))
+
+
+def _eigen_counts(P: Problem, D: Tensor, definite: Tensor, error: Tensor) -> Tensor:
+    """(proved negative eigenvalues, blocks left open) among the blocks that are not `definite`."""
+    D, error = D[:, :, ~definite], error[~definite]
+    counts = P.zeros(2, dtype=torch.float64)
+    if D.shape[2] == 0:
+        return counts
+    p = P.p
+    values, Q = blocks.eigh(D.clone())
+    back = Q.transpose(0, 1)
+    product = blocks.matmul(Q * values[None], back)
+    eye = torch.eye(p, dtype=P.dtype, device=P.device)[:, :, None]
+    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + _gamma(4 * p * p, P.dtype)
+    largest = values.abs().amax(0)
+    off = (product - D).square().sum((0, 1)).sqrt() + _gamma(8 * p * p, P.dtype) * (largest + D.square().sum((0, 1)).sqrt())
+    # Ostrowski: the eigenvalues of QΛQᵀ are those of Λ, each times a number in [1 - skew, 1 + skew]
+    certain = (skew < 0.5) & (values.abs().amin(0) * (1 - skew) > (off + error) * _SLACK)
+    counts[0] = (values[:, certain] < 0).sum()
+    counts[1] = (~certain).sum()
+    return counts
+
+
+def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tensor, float]:
+    """Step 3: M I + J D⁻¹ Jᵀ from the eigenvalues of every block, with a bound of its error in the 2-norm.
+
+    With C = |Λ|^(-1/2) Qᵀ and B = Cᵀ sgn(Λ) C in place of D⁻¹: ‖D⁻¹ - B‖ ≤ ‖B‖ θ/(1-θ), θ = ‖I - DB‖; then the errors of J, of
+    the rows CJ, and of the sum.
+    """
+    p, product = P.p, P.precision.product
+    norms, errors = _jacobian_norms(P)
+    depth = _gamma(p * P.chunk + P.depth + 8, product)
+
+    def work(chunks: list[slice]) -> tuple[Tensor, Tensor]:
+        G, total = P.zeros(P.M, P.M, dtype=product), P.zeros(1, dtype=torch.float64)
+        for part in chunks:
+            D = stream.block(P, S, part, mu)
+            values, Q = blocks.eigh(D.clone())
+            C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
+            signs = torch.where(values < 0, -1, 1).to(P.dtype)
+            B = blocks.matmul(C.transpose(0, 1) * signs[None], C)
+            size, D_size = B.square().sum((0, 1)).sqrt(), D.square().sum((0, 1)).sqrt()
+            eye = torch.eye(p, dtype=P.dtype, device=P.device)[:, :, None]
+            theta = (eye - blocks.matmul(D, B)).square().sum((0, 1)).sqrt()
+            # C and B as computed, and the block's own error
+            C_size = C.square().sum((0, 1))
+            theta = theta + (_gamma(8 * p * p, P.dtype) * D_size + error.values[part]) * (size + C_size)
+            inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
+            j, e = norms[part], errors[part]
+            rounding = _gamma(2 * (p + 8), product) + _gamma(8 * p * p, P.dtype) + depth
+            total += (j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse)).double().sum()
+            jets = P.jets(part, 1)
+            n = part.stop - part.start
+            Y = torch.empty(P.M, p * n, dtype=product, device=P.device)
+            stream._rows(P, Y, C, part, *jets, lower=False)
+            G.addmm_(Y * signs.to(product).reshape(-1), Y.t())
+        return G, total
+
+    parts = P.sweep(work)
+    G, total = stream._total([part[0] for part in parts]), stream._total([part[1] for part in parts])
+    P.ranks.sum(G)
+    P.ranks.sum(total)
+    W = mirror_(G.double())
+    W.diagonal().add_(P.M)
+    bound = float(total) * _SLACK + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
+    return W, bound if math.isfinite(bound) else math.inf
+
+
+def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
+    """Eigenvalues of W (float64) and a bound of their error: ‖W - QΛQᵀ‖ from computed residuals, and Q's defect (Weyl, Ostrowski)."""
+    if not bool(torch.isfinite(W).all()):
+        return torch.full((M,), math.nan, dtype=torch.float64), math.inf
+    values, Q = torch.linalg.eigh(W)
+    g = _gamma(M + 4, torch.float64)
+    size = float(values.abs().max())
+    eye = torch.eye(M, dtype=Q.dtype, device=Q.device)
+    skew = float(torch.linalg.matrix_norm(Q.mT @ Q - eye)) + g * M
+    residual = float(torch.linalg.matrix_norm(W @ Q - Q * values))
+    residual += g * M**0.5 * (float(torch.linalg.matrix_norm(W)) + size)
+    if skew >= 0.5:
+        return values, math.inf
+    # WQ = QΛ + R, Q = U(I + E) with U orthogonal and ‖E‖ ≤ skew
+    return values, _SLACK * (residual / (1 - skew) + 3 * skew * size)

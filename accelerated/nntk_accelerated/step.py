@@ -1,0 +1,203 @@
+"""The exact regularized Newton step (E6) in O(N(d+2)M² + M³), by push-through (E13), refined and certified."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nntk_accelerated import stream
+from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
+from nntk_accelerated.dense import Factor
+from nntk_accelerated.errors import InputError, RangeError, RefinementError
+from nntk_accelerated.problem import PRECISIONS, Problem, memory_guard, positive, problem
+
+__all__ = ["NewtonStep", "damping", "gauss_newton_step", "newton_step"]
+
+_TARGET = 32.0
+_LIMIT = 1024.0
+"""Refinement stops at _TARGET units of the last place, or where it stagnates; beyond _LIMIT that is an error."""
+
+_REFINEMENTS = {PRECISIONS["float64"]: 10, PRECISIONS["mixed"]: 40, PRECISIONS["float32"]: 10}
+
+
+@dataclass(frozen=True)
+class NewtonStep:
+    """Δ = -α (H + μI)⁻¹ Jᵀr/M (E6), to be added to the parameters, and what is known about it. The same on every rank but `update`.
+
+    update                (n, d+2): (c, w, η) of each neuron held here; a view of (d+2, n) storage, in the working dtype.
+    damping               μ = γ_N, the number added to H's diagonal.
+    loss                  L = |r|²/(2M) (E2) before the step.
+    residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + μI, in 2-norms, ‖A‖ from below by a Rayleigh quotient.
+    negative_eigenvalues  of A: as proved in `certificate`, else by the floating-point factorization. The step is exact in either case.
+    certificate           what is proved of A.
+    gradient_norm         ‖∇L‖.
+    refinements           refinement steps taken.
+    border                nearly singular block directions that were moved into the M×M system.
+    seconds               wall-clock seconds per stage.
+    """
+
+    update: Tensor
+    damping: float
+    loss: float
+    residual: float
+    negative_eigenvalues: int
+    certificate: Certificate
+    gradient_norm: float
+    refinements: int
+    border: int
+    seconds: dict[str, float]
+
+
+class _Clock:
+    """Seconds per stage; on a GPU each stage ends when its work has."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.seconds, self.last = device, dict[str, float](), time.perf_counter()
+
+    def stage(self, name: str) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self.last
+        self.last = now
+
+
+def damping(net: Any, gamma: Any, scaling: str = "width") -> float:
+    """μ = γ N^(1-2β) (E5), or γ itself with scaling="fixed". Raises InputError for γ ≤ 0, RangeError if μ underflows."""
+    value = positive("gamma", gamma)
+    if scaling not in ("width", "fixed"):
+        raise InputError("scaling", "'width' or 'fixed'", repr(scaling))
+    mu = value * float(net.width) ** (1 - 2 * net.beta) if scaling == "width" else value
+    if not mu >= torch.finfo(torch.float64).tiny:
+        raise RangeError(f"gamma = {value} gives a damping of {mu}, below the normal numbers")
+    return mu
+
+
+def newton_step(
+    net: Any,
+    X: Any,
+    y: Any,
+    gamma: float,
+    *,
+    alpha: float = 1.0,
+    scaling: str = "width",
+    precision: str | None = None,
+    chunk: int | None = None,
+) -> NewtonStep:
+    """The exact regularized Newton step Δ = -α (H + γ_N I)⁻¹ Jᵀr/M (E6). The net is left as it is.
+
+    net        a ShallowNet, whole or one rank's part; X (M, d), y (M,) of its dtype, on its device.
+    gamma      γ > 0; γ_N = γ N^(1-2β) (E5), or γ_N = γ with scaling="fixed".
+    precision  "float64", "mixed" (M×M products in float32, everything else and the accuracy in float64) or "float32"; by default
+               the net's dtype.
+    chunk      neurons at a time. Same chunk, thread count and machine: same bits.
+
+    The step is the exact one whether or not H + γ_N I is positive definite; the result says which it was.
+    Raises InputError before any work; SingularSystemError, RefinementError or RangeError if there is no step to the accuracy of the
+    precision; MemoryLimitError; ProcessGroupError.
+    """
+    return _step(net, X, y, gamma, alpha, scaling, precision, chunk, curvature=True)
+
+
+def gauss_newton_step(
+    net: Any,
+    X: Any,
+    y: Any,
+    gamma: float,
+    *,
+    alpha: float = 1.0,
+    scaling: str = "width",
+    precision: str | None = None,
+    chunk: int | None = None,
+) -> NewtonStep:
+    """The Gauss-Newton step -α (JᵀJ/M + γ_N I)⁻¹ Jᵀr/M (E6 without S): always positive definite. As `newton_step` otherwise."""
+    return _step(net, X, y, gamma, alpha, scaling, precision, chunk, curvature=False)
+
+
+def _step(
+    net: Any, X: Any, y: Any, gamma: Any, alpha: Any, scaling: str, precision: str | None, chunk: int | None, *, curvature: bool
+) -> NewtonStep:
+    P = problem(net, X, y, precision=precision, chunk=chunk)
+    mu = damping(net, gamma, scaling)
+    step = positive("alpha", alpha)
+    with memory_guard(P), torch.no_grad():
+        return take(P, mu, step, curvature=curvature)
+
+
+def take(P: Problem, mu: float, alpha: float, *, curvature: bool) -> NewtonStep:
+    """The step for a checked problem, damping μ and step size α."""
+    clock = _Clock(P.device)
+    r = stream.outputs(P) - P.y
+    loss = float(r.double().square().sum()) / (2 * P.M)
+    if not math.isfinite(loss):
+        raise RangeError(f"the loss is {loss} in {P.dtype}")
+    clock.stage("outputs")
+    K = stream.gram(P, mu, r=r) if curvature else stream.gram(P, mu)
+    clock.stage("gram")
+    F, counted = stream.factor(P, K)
+    clock.stage("factor")
+    solved, residual, rounds = _refine(P, K, F, r, alpha)
+    clock.stage("solve")
+    error: Radii | None = radii(P, r) if curvature else None
+    certificate = certify(P, K.S, mu, error)
+    clock.stage("certificate")
+    return NewtonStep(
+        update=solved.update.t(),
+        damping=mu,
+        loss=loss,
+        residual=residual,
+        negative_eigenvalues=counted if certificate.negative is None else certificate.negative,
+        certificate=certificate,
+        gradient_norm=solved.gradient / P.M,
+        refinements=rounds,
+        border=0 if K.border is None else K.border.values.shape[0],
+        seconds=clock.seconds,
+    )
+
+
+def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> tuple[stream.Pass, float, int]:
+    """Solve W (v, t) = (-αr, 0), and again for what is left of it, until the residual of A Δ = -α Jᵀr/M is at rounding level.
+
+    Each pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and, block by block, Jᵀv - DΔ; the residual of the whole is the sum of
+    the latter and Jᵀ(h - Mv - JΔ)/M. The update's memory is used over and over.
+    """
+    M, eps = P.M, torch.finfo(P.dtype).eps
+    k = 0 if K.border is None else K.border.values.shape[0]
+    h = -alpha * r
+    right = torch.cat([h, P.zeros(k)])
+    solution = F.solve(right)
+    bound_J = jacobian_bound(P)
+    attainable = alpha * bound_J * float(r.double().norm()) / M
+    best, operator, gradient, update = math.inf, 0.0, 0.0, None
+    limit = _REFINEMENTS[P.precision]
+    for rounds in range(limit + 1):
+        v, t = solution[:M].contiguous(), solution[M:]
+        solved = stream.solve(P, K, v, t, r=r if rounds == 0 else None, update=update)
+        update = solved.update
+        if rounds == 0:
+            operator, gradient = solved.operator, solved.gradient
+        left = h - M * v - solved.image
+        norm = solved.local + bound_J * float(left.double().norm()) / M
+        scale = operator * solved.length + alpha * gradient / M
+        if not (math.isfinite(norm) and math.isfinite(solved.length)):
+            raise RangeError(f"the step is not finite in {P.dtype}: rescale the problem, or raise gamma")
+        backward = norm / (scale + attainable) if norm else 0.0
+        if backward <= _TARGET * eps or (backward > best / 2 and best <= _LIMIT * eps and backward <= _LIMIT * eps):
+            done = stream.Pass(solved.update, solved.image, solved.length, solved.local, operator, gradient)
+            return done, norm / scale if scale else 0.0, rounds
+        if rounds >= 3 and backward > best / 2:
+            break
+        best = min(best, backward)
+        rest = left
+        if K.border is not None:
+            rest = torch.cat([left, K.border.values * t - K.border.JV.t() @ v])
+        solution = solution + F.solve(rest)
+    raise RefinementError(
+        f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: the damped Hessian is "
+        f"singular to within {P.precision.product} arithmetic; raise gamma" + ("" if P.precision.product == torch.float64 else ", or use precision='float64'")
+    )

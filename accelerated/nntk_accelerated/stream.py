@@ -1,0 +1,419 @@
+"""The passes over the neurons: outputs, blocks and Gram matrix, solve. Each touches a chunk of J at a time and never stores J.
+
+Notation, per neuron i with p = d+2 parameters in the order (η, w, c): J_i (p, M) its rows of Jᵀ (E3), D_i = S_i + μI its block (E4),
+μ the damping. A = H + μI = D + JᵀJ/M. With v = (h - JΔ)/M the system AΔ = Jᵀh/M falls into
+
+    D Δ = Jᵀ v,    (M I + J D⁻¹ Jᵀ) v = h                                                                     (E13)
+
+A direction in which a block is nearly singular would spoil the sum J D⁻¹ Jᵀ although A need not be singular. So D is split: with V
+the orthonormal basis of those few directions, Λ their eigenvalues, and D' the rest,
+
+    W (v, t) = (h, 0),   W = [[M I + J D'⁻¹ Jᵀ, J V], [(J V)ᵀ, -Λ]],   Δ = D'⁻¹ Jᵀ v + V t
+
+and, eliminating in the augmented matrix [[D, Jᵀ], [J, -M I]] in two orders (Haynsworth),
+
+    neg(A) = neg(D') + |V| - neg(W)                                                                            (E14)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nntk_accelerated import blocks
+from nntk_accelerated.dense import Factor, add_outer, factorize
+from nntk_accelerated.problem import Problem
+
+__all__ = ["Gram", "Pass", "block", "eigen_blocks", "factor", "gram", "outputs", "residual_blocks", "solve"]
+
+_NEAR = 1e-4
+"""An eigenvalue of a block below this share of the blocks' size is kept out of J D⁻¹ Jᵀ."""
+
+_EIGEN_BLOCK = 2**14
+
+
+def outputs(P: Problem) -> Tensor:
+    """f(X) (M,), equation (E1)."""
+
+    def work(chunks: list[slice]) -> Tensor:
+        f = P.zeros(P.M)
+        for part in chunks:
+            (value,) = P.jets(part, 0)
+            f.addmv_(value, P.c[part].to(P.dtype))
+        return f
+
+    f = _total(P.sweep(work)).mul_(P.scale)
+    P.ranks.sum(f)
+    return f
+
+
+# ------------------------------------------------------------------------------------------------------------------------ blocks
+
+
+def _pairs(P: Problem) -> list[tuple[int, int]]:
+    """The entries (k, l), l ≤ k, of a symmetric matrix over (η, w)."""
+    return [(k, l) for k in range(P.p - 1) for l in range(k + 1)]
+
+
+def block(P: Problem, S: Tensor | None, part: slice | Tensor, mu: float) -> Tensor:
+    """D_i = S_i + μI (p, p, n) of some neurons, from the stored entries of S; S = None is S = 0 (Gauss-Newton)."""
+    p = P.p
+    n = part.stop - part.start if isinstance(part, slice) else part.shape[0]
+    D = P.zeros(p, p, n)
+    if S is not None:
+        entries = S[:, part]
+        D[p - 1, : p - 1] = D[: p - 1, p - 1] = entries[: p - 1]
+        for row, (k, l) in enumerate(_pairs(P), p - 1):
+            D[k, l] = D[l, k] = entries[row]
+    D.diagonal().add_(mu)
+    return D
+
+
+def _weights(P: Problem, r: Tensor) -> tuple[Tensor, Tensor]:
+    """What σ' and σ'' are summed against over the data: rows (s/M) r x̃ (d+1, M) and (s/M) r x̃ₖx̃ₗ (pairs, M)."""
+    first = (P.X1 * (r * (P.scale / P.M))[:, None]).t().contiguous()
+    second = torch.stack([first[k] * P.X1[:, l] for k, l in _pairs(P)])
+    return first, second
+
+
+def _store(P: Problem, S: Tensor, part: slice, weights: tuple[Tensor, Tensor], slope: Tensor, curvature: Tensor) -> None:
+    """The entries of S_i (E4) for one chunk."""
+    S[: P.p - 1, part] = weights[0] @ slope
+    S[P.p - 1 :, part] = (weights[1] @ curvature).mul_(P.c[part].to(P.dtype))
+
+
+def residual_blocks(P: Problem, r: Tensor) -> Tensor:
+    """The entries of all S_i (E4): first its row for c over (η, w), then the lower triangle over (η, w); (entries, neurons)."""
+    S = P.zeros(P.p - 1 + len(_pairs(P)), P.local)
+    weights = _weights(P, r)
+
+    def work(chunks: list[slice]) -> None:
+        for part in chunks:
+            _, slope, curvature = P.jets(part, 2)
+            _store(P, S, part, weights, slope, curvature)
+
+    P.sweep(work)
+    return S
+
+
+# ------------------------------------------------------------------------------------------------------------------ Gram matrix
+
+
+@dataclass(frozen=True)
+class Border:
+    """The directions V kept out of D': their neuron (place in `odd`), eigenvector column and eigenvalue; J V of all ranks."""
+
+    neuron: Tensor
+    column: Tensor
+    offset: int
+    values: Tensor
+    JV: Tensor
+
+
+@dataclass(frozen=True)
+class Gram:
+    """G = J D'⁻¹ Jᵀ (M, M), lower triangle, and how D was split.
+
+    odd       the local neurons whose block is not safely positive definite; they go by eigenvalues, the others by Cholesky.
+    negative  neg(D'), over all ranks.
+    definite  is D positive definite, as far as floating point can tell, with no border?
+    """
+
+    G: Tensor
+    S: Tensor | None
+    mu: float
+    odd: Tensor
+    border: Border | None
+    negative: int
+    definite: bool
+
+
+def _rows(P: Problem, Y: Tensor, basis: Tensor, part: slice | Tensor, value: Tensor, slope: Tensor, *, lower: bool) -> None:
+    """Y (M, p·n) = the rows basis J_i, one M×n block for each row of basis (p, p, n).
+
+    J_i has rows s c σ' x̃ₖ and last s σ, so each row is σ' times an affine function of x, and a multiple of σ.
+    """
+    p, n = P.p, value.shape[1]
+    steep = basis[:, : p - 1] * (P.c[part].to(P.dtype) * P.scale)
+    flat = basis[:, p - 1] * P.scale
+    if Y.dtype != value.dtype:
+        value, slope, steep, flat, X1 = (t.to(Y.dtype) for t in (value, slope, steep, flat, P.X1))
+    else:
+        X1 = P.X1
+    for j in range(p):
+        row = Y[:, j * n : (j + 1) * n]
+        k = min(j + 1, p - 1) if lower else p - 1  # a lower triangular basis leaves out the later features
+        if k == 1:
+            torch.mul(slope, steep[j, 0], out=row)
+        else:
+            if k == 2:
+                torch.addcmul(steep[j, 0], X1[:, 1:2], steep[j, 1], out=row)
+            else:
+                torch.mm(X1[:, :k], steep[j, :k], out=row)
+            row.mul_(slope)
+        if j == p - 1 or not lower:
+            row.addcmul_(value, flat[j])
+
+
+def gram(P: Problem, mu: float, *, r: Tensor | None = None, S: Tensor | None = None) -> Gram:
+    """One pass: S from the residual r (or S as given, or S = 0 with neither), D' and G.
+
+    Neurons with a doubtful block are left out of the first pass and come in a second one, sorted out in between.
+    """
+    weights = None
+    if r is not None:
+        S, weights = P.zeros(P.p - 1 + len(_pairs(P)), P.local), _weights(P, r)
+    good = torch.ones(P.local, dtype=torch.bool, device=P.device)
+
+    def work(chunks: list[slice]) -> Tensor:
+        G = P.zeros(P.M, P.M, dtype=P.precision.product)
+        Y = None
+        for part in chunks:
+            jets = P.jets(part, 1 if weights is None else 2)
+            if weights is not None:
+                assert S is not None
+                _store(P, S, part, weights, *jets[1:])
+            if mu > 0:
+                basis, safe = _cholesky_basis(block(P, S, part, mu), mu)
+                good[part] = safe
+            else:
+                good[part] = False
+                continue
+            n = part.stop - part.start
+            if Y is None or Y.shape[1] != P.p * n:
+                Y = torch.empty(P.M, P.p * n, dtype=P.precision.product, device=P.device)
+            _rows(P, Y, basis, part, jets[0], jets[1], lower=True)
+            add_outer(G, Y)
+        return G
+
+    G = _total(P.sweep(work))
+    odd = torch.nonzero(~good)[:, 0]
+    count = P.zeros(1, dtype=torch.float64).add_(odd.shape[0])
+    P.ranks.sum(count)
+    border, negative = None, 0
+    if int(count):
+        assert S is not None or mu <= 0
+        border, negative = _odd_neurons(P, S, mu, odd, G)
+    P.ranks.sum(G)
+    return Gram(G, S, mu, odd, border, negative, definite=int(count) == 0 or (border is None and negative == 0))
+
+
+def _cholesky_basis(D: Tensor, mu: float) -> tuple[Tensor, Tensor]:
+    """(L⁻¹, safe): safe where D = LLᵀ with no eigenvalue below _NEAR μ; zero elsewhere. 1/‖L⁻¹‖² bounds the smallest one."""
+    basis, ok = blocks.inverse_cholesky(D)
+    safe = ok & (basis.square().sum((0, 1)) * (mu * _NEAR) <= 1)
+    return torch.where(safe, basis, 0), safe
+
+
+def eigen_blocks(P: Problem, S: Tensor | None, neurons: Tensor, mu: float) -> Iterator[tuple[Tensor, Tensor, Tensor, slice]]:
+    """(which, λ, Q, place) of D_i = QΛQᵀ for some neurons, a block at a time; place is where they stand in `neurons`."""
+    for a in range(0, neurons.shape[0], _EIGEN_BLOCK):
+        place = slice(a, min(a + _EIGEN_BLOCK, neurons.shape[0]))
+        which = neurons[place]
+        values, vectors = blocks.eigh(block(P, S, which, mu))
+        yield which, values, vectors, place
+
+
+def _odd_neurons(P: Problem, S: Tensor | None, mu: float, odd: Tensor, G: Tensor) -> tuple[Border | None, int]:
+    """Add the doubtful neurons to G by their eigenvalues; (border, neg(D'))."""
+    values = P.zeros(P.p, odd.shape[0])
+    for _, part_values, _, place in eigen_blocks(P, S, odd, mu):
+        values[:, place] = part_values
+    size = P.zeros(2, dtype=torch.float64)
+    size[0] = P.local
+    if S is not None:
+        size[1] = S.double().square().sum()
+    P.ranks.sum(size)
+    scale = max(abs(mu), float((size[1] / size[0]).sqrt()))
+    near = _smallest(P, values, _NEAR * scale)
+    negative = ((values < 0) & ~near).sum().double()
+    P.ranks.sum(negative)
+
+    for which, place, jets in _gathered(P, odd):
+        part_values, vectors = blocks.eigh(block(P, S, which, mu))
+        kept = ~near[:, place]
+        inverse_root = torch.where(kept, part_values.abs(), 1).rsqrt() * kept
+        basis = vectors.transpose(0, 1) * inverse_root[:, None]
+        n = which.shape[0]
+        Y = torch.empty(P.M, P.p * n, dtype=P.precision.product, device=P.device)
+        _rows(P, Y, basis, which, *jets, lower=False)
+        signs = torch.where(part_values < 0, -1, 1).to(Y.dtype).reshape(-1)
+        G.addmm_(Y * signs, Y.t())
+
+    border = _border(P, S, mu, odd, values, near)
+    return border, int(negative)
+
+
+def _gathered(P: Problem, neurons: Tensor) -> Iterator[tuple[Tensor, slice, tuple[Tensor, Tensor]]]:
+    """(which, place, (σ, σ')) over chunks of a list of neurons."""
+    for a in range(0, neurons.shape[0], P.chunk):
+        place = slice(a, min(a + P.chunk, neurons.shape[0]))
+        value, slope = P.jets(neurons[place], 1)
+        yield neurons[place], place, (value, slope)
+
+
+def _smallest(P: Problem, values: Tensor, limit: float) -> Tensor:
+    """Mask of the eigenvalues of size below `limit`, at most the M smallest over all ranks.
+
+    M are enough: if more than M directions of D have |λ| ≤ ε, A is within ε of singular, since J has rank M at most.
+    """
+    sizes = values.abs()
+    candidates = sizes[sizes < limit].sort().values[: P.M + 1]
+    together = P.ranks.gather(candidates).sort().values
+    if together.shape[0] > P.M:
+        limit = float(together[P.M])
+    return sizes < limit
+
+
+def _border(P: Problem, S: Tensor | None, mu: float, odd: Tensor, values: Tensor, near: Tensor) -> Border | None:
+    """J V and Λ for the directions in `near`."""
+    column, neuron = torch.nonzero(near, as_tuple=True)
+    k = P.zeros(P.ranks.count, dtype=torch.float64)
+    k[P.ranks.rank] = column.shape[0]
+    P.ranks.sum(k)
+    if int(k.sum()) == 0:
+        return None
+    # only the neurons at the border, each once
+    JV = P.zeros(column.shape[0], P.M)
+    for a in range(0, column.shape[0], P.chunk):
+        some = slice(a, min(a + P.chunk, column.shape[0]))
+        which = odd[neuron[some]]
+        _, vectors = blocks.eigh(block(P, S, which, mu))
+        direction = vectors.gather(1, column[some][None, None].expand(P.p, 1, -1))[:, 0]  # (p, n)
+        value, slope = P.jets(which, 1)
+        steep = direction[: P.p - 1] * (P.c[which].to(P.dtype) * P.scale)
+        JV[some] = ((P.X1 @ steep) * slope + value * (direction[P.p - 1] * P.scale)).t()
+    offset = int(k[: P.ranks.rank].sum())
+    return Border(neuron, column, offset, P.ranks.gather(values[column, neuron]), P.ranks.gather(JV).t().contiguous())
+
+
+def factor(P: Problem, K: Gram) -> tuple[Factor, int]:
+    """Factorize W, in K.G's memory where there is no border; (the factor, neg(A)).
+
+    Raises SingularSystemError if W is singular in its arithmetic.
+    """
+    if K.border is None:
+        K.G.diagonal().add_(P.M)
+        done = factorize(K.G, definite=K.definite)
+        return done, K.negative - done.negative
+    k = K.border.values.shape[0]
+    W = P.zeros(P.M + k, P.M + k, dtype=K.G.dtype)
+    W[: P.M, : P.M] = K.G
+    W.diagonal()[: P.M].add_(P.M)
+    W[P.M :, : P.M] = K.border.JV.t()
+    W.diagonal()[P.M :] = -K.border.values
+    done = factorize(W, definite=False)
+    return done, K.negative + k - done.negative
+
+
+# ------------------------------------------------------------------------------------------------------------------------- solve
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one solve pass leaves: the update (its rows c, w, η), JΔ, ‖Δ‖, the norm of Jᵀv - DΔ, and, if asked, the probes.
+
+    operator   a lower bound of ‖A‖₂: the size of its Rayleigh quotient at Jᵀ1
+    gradient   ‖Jᵀ r‖ for the r that was given
+    """
+
+    update: Tensor
+    image: Tensor
+    length: float
+    local: float
+    operator: float
+    gradient: float
+
+
+def solve(P: Problem, K: Gram, v: Tensor, t: Tensor, *, r: Tensor | None = None, update: Tensor | None = None) -> Pass:
+    """Δ = D'⁻¹ Jᵀ v + V t, each block refined once against its own residual. With r, the probes come along in the same pass."""
+    p, M = P.p, P.M
+    U = P.zeros(p, P.local) if update is None else update
+    order = [p - 1, *range(1, p - 1), 0]
+    columns = v[None] if r is None else torch.stack([v, torch.full_like(v, M**-0.5), r])
+    probes = columns.shape[0]
+    features = (columns[:, None] * P.X1.t()[None]).reshape(-1, M)  # (probes·(d+1), M)
+    is_odd = None
+    if K.odd.shape[0]:
+        is_odd = torch.zeros(P.local, dtype=torch.bool, device=P.device)
+        is_odd[K.odd] = True
+
+    def each(part: slice | Tensor, value: Tensor, slope: Tensor, invert: Callable[[Tensor, Tensor], Tensor], mask: Tensor | None,
+             image: Tensor, sums: Tensor) -> None:  # fmt: skip
+        c = P.c[part].to(P.dtype)
+        n = c.shape[0]
+        b = torch.empty(probes, p, n, dtype=P.dtype, device=P.device)
+        torch.mul((features @ slope).view(probes, p - 1, n), c * P.scale, out=b[:, : p - 1])
+        torch.mul(columns @ value, P.scale, out=b[:, p - 1])
+        D = block(P, K.S, part, K.mu)
+        delta = invert(D, b[0])
+        rest = b[0] - blocks.matvec(D, delta)
+        if mask is not None:
+            delta, rest = torch.where(mask, delta, 0), torch.where(mask, rest, 0)
+        U[:, part] = delta[order]
+        moves = delta[None] if probes == 1 else torch.stack([delta, b[1] if mask is None else torch.where(mask, b[1], 0)])
+        along = (slope @ (moves[:, : p - 1] * c).reshape(-1, n).t()).view(M, -1, p - 1)
+        image.add_(((along * P.X1[:, None]).sum(2) + value @ moves[:, p - 1].t()).mul_(P.scale))
+        sums[0] += delta.square().sum()
+        sums[1] += rest.square().sum()
+        if probes > 1:
+            q = moves[1]
+            sums[2] += q.square().sum()
+            sums[3] += (q * blocks.matvec(D, q)).sum()
+            sums[4] += b[2].square().sum() if mask is None else torch.where(mask, b[2], 0).square().sum()
+
+    def work(chunks: list[slice]) -> tuple[Tensor, Tensor]:
+        image, sums = P.zeros(M, min(probes, 2)), P.zeros(5)
+
+        def invert(D: Tensor, b: Tensor) -> Tensor:
+            basis, _ = _cholesky_basis(D.clone(), K.mu)
+            return _refined(D, b, lambda x: blocks.matvec(basis.transpose(0, 1), blocks.matvec(basis, x)))
+
+        for part in chunks:
+            mask = None if is_odd is None else ~is_odd[part]
+            if K.mu > 0:
+                each(part, *P.jets(part, 1), invert, mask, image, sums)
+        return image, sums
+
+    parts = P.sweep(work)
+    image, sums = _total([part[0] for part in parts]), _total([part[1] for part in parts])
+    if K.odd.shape[0]:
+        near = torch.zeros(p, K.odd.shape[0], dtype=torch.bool, device=P.device)
+        forced = P.zeros(p, K.odd.shape[0])
+        if K.border is not None:
+            near[K.border.column, K.border.neuron] = True
+            own = slice(K.border.offset, K.border.offset + K.border.neuron.shape[0])
+            forced[K.border.column, K.border.neuron] = t[own]
+        for which, place, jets in _gathered(P, K.odd):
+
+            def invert(D: Tensor, b: Tensor, place: slice = place) -> Tensor:
+                values, Q = blocks.eigh(D.clone())
+                kept = ~near[:, place]
+                inverse = torch.where(kept, 1 / torch.where(kept, values, 1), 0)
+                start = blocks.matvec(Q, forced[:, place])
+                rest = b - blocks.matvec(D, start)
+                back = Q.transpose(0, 1)
+                return start + _refined(D, rest, lambda x: blocks.matvec(Q, inverse * blocks.matvec(back, x)))
+
+            each(which, *jets, invert, None, image, sums)
+    P.ranks.sum(image, sums)
+    length, local, probe, curved, gradient = sums.double().tolist()
+    operator = 0.0
+    if probes > 1 and probe > 0:
+        operator = abs(curved + float(image[:, 1].double().square().sum()) / M) / probe
+    return Pass(U, image[:, 0].contiguous(), length**0.5, local**0.5, operator, gradient**0.5)
+
+
+def _refined(D: Tensor, b: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
+    x = apply(b)
+    return x + apply(b - blocks.matvec(D, x))
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    """The lanes' sum, in their order, in the first one's memory."""
+    for part in parts[1:]:
+        parts[0].add_(part)
+    return parts[0]
