@@ -141,63 +141,84 @@ def take(P: Problem, mu: float, alpha: float, *, curvature: bool) -> NewtonStep:
     clock.stage("gram")
     F, counted = stream.factor(P, K)
     clock.stage("factor")
-    solved, residual, rounds = _refine(P, K, F, r, alpha)
+    solution = _refine(P, K, F, r, alpha)
     clock.stage("solve")
     error: Radii | None = radii(P, r) if curvature else None
     certificate = certify(P, K.S, mu, error)
     clock.stage("certificate")
     return NewtonStep(
-        update=solved.update.t(),
+        update=solution.update.t(),
         damping=mu,
         loss=loss,
-        residual=residual,
+        residual=solution.residual,
         negative_eigenvalues=counted if certificate.negative is None else certificate.negative,
         certificate=certificate,
-        gradient_norm=solved.gradient / P.M,
-        refinements=rounds,
+        gradient_norm=solution.gradient,
+        refinements=solution.rounds,
         border=0 if K.border is None else K.border.values.shape[0],
         seconds=clock.seconds,
     )
 
 
-def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> tuple[stream.Pass, float, int]:
-    """Solve W (v, t) = (-αr, 0), and again for what is left of it, until the residual of A Δ = -α Jᵀr/M is at rounding level.
+@dataclass(frozen=True)
+class _Solution:
+    update: Tensor
+    residual: float
+    gradient: float
+    rounds: int
 
-    Each pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and, block by block, Jᵀv - DΔ; the residual of the whole is the sum of
-    the latter and Jᵀ(h - Mv - JΔ)/M. The update's memory is used over and over.
+
+def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _Solution:
+    """Solve W (v, t) = (-αr, 0), and again for what is left, until the residual of A Δ = -α Jᵀr/M is at rounding level.
+
+    While it helps, v is refined: a pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and Jᵀv - DΔ, whose sizes bound the residual.
+    That ends where v lies along the small modes: Jᵀv cancels, and D⁻¹ enlarges its rounding error. Then Δ itself is refined, at one
+    pass more for the residual.
     """
     M, eps = P.M, torch.finfo(P.dtype).eps
     k = 0 if K.border is None else K.border.values.shape[0]
     h = -alpha * r
-    right = torch.cat([h, P.zeros(k)])
-    solution = F.solve(right)
+    update = P.zeros(P.p, P.local)
+    solution = F.solve(torch.cat([h, P.zeros(k)]))
     bound_J = jacobian_bound(P)
-    attainable = alpha * bound_J * float(r.double().norm()) / M
-    best, operator, gradient, update = math.inf, 0.0, 0.0, None
-    limit = _REFINEMENTS[P.precision]
-    for rounds in range(limit + 1):
-        v, t = solution[:M].contiguous(), solution[M:]
-        solved = stream.solve(P, K, v, t, r=r if rounds == 0 else None, update=update)
-        update = solved.update
-        if rounds == 0:
-            operator, gradient = solved.operator, solved.gradient
-        left = h - M * v - solved.image
-        norm = solved.local + bound_J * float(left.double().norm()) / M
-        scale = operator * solved.length + alpha * gradient / M
+    first = stream.solve(P, K, solution[:M].contiguous(), solution[M:], update, r=r)
+    gradient = first.gradient / M
+    floor = alpha * bound_J * float(r.double().norm()) / M  # g itself is computed to eps times this
+
+    def sizes(norm: float, solved: stream.Pass) -> tuple[float, float]:
         if not (math.isfinite(norm) and math.isfinite(solved.length)):
             raise RangeError(f"the step is not finite in {P.dtype}: rescale the problem, or raise gamma")
-        backward = norm / (scale + attainable) if norm else 0.0
-        if backward <= _TARGET * eps or (backward > best / 2 and best <= _LIMIT * eps and backward <= _LIMIT * eps):
-            done = stream.Pass(solved.update, solved.image, solved.length, solved.local, operator, gradient)
-            return done, norm / scale if scale else 0.0, rounds
-        if rounds >= 3 and backward > best / 2:
+        scale = first.operator * solved.length + alpha * gradient
+        return (norm / (scale + floor), norm / scale if scale else 0.0) if norm else (0.0, 0.0)
+
+    solved, best, rounds, most = first, math.inf, 0, _REFINEMENTS[P.precision]
+    while True:
+        left = h - M * solution[:M] - solved.image
+        backward, reported = sizes(solved.local + bound_J * float(left.double().norm()) / M, solved)
+        if backward <= _TARGET * eps:
+            return _Solution(update, reported, gradient, rounds)
+        if backward > best / 4 or rounds == most:
             break
-        best = min(best, backward)
-        rest = left
+        best, rounds = backward, rounds + 1
         if K.border is not None:
-            rest = torch.cat([left, K.border.values * t - K.border.JV.t() @ v])
-        solution = solution + F.solve(rest)
+            left = torch.cat([left, K.border.values * solution[M:] - K.border.JV.t() @ solution[:M]])
+        solution = solution + F.solve(left)
+        solved = stream.solve(P, K, solution[:M].contiguous(), solution[M:], update)
+
+    best, most = math.inf, rounds + most
+    while True:
+        v = (h - solved.image) / M
+        norm, right = stream.residual(P, K, update, v)
+        backward, reported = sizes(norm, solved)
+        stagnates = backward > best / 2
+        if backward <= _TARGET * eps or (stagnates and backward <= _LIMIT * eps):
+            return _Solution(update, reported, gradient, rounds)
+        if (stagnates and backward > best) or rounds == most:
+            break
+        best, rounds = min(best, backward), rounds + 1
+        solved = stream.correct(P, K, update, v, F.solve(right))
+    advice = "raise gamma" + ("" if P.precision.product == torch.float64 else ", or use precision='float64'")
     raise RefinementError(
-        f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: the damped Hessian is "
-        f"singular to within {P.precision.product} arithmetic; raise gamma" + ("" if P.precision.product == torch.float64 else ", or use precision='float64'")
+        f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: the damped "
+        f"Hessian is singular to within {P.precision.product}; {advice}"
     )

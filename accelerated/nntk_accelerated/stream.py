@@ -27,7 +27,7 @@ from nntk_accelerated import blocks
 from nntk_accelerated.dense import Factor, add_outer, factorize
 from nntk_accelerated.problem import Problem
 
-__all__ = ["Gram", "Pass", "block", "eigen_blocks", "factor", "gram", "outputs", "residual_blocks", "solve"]
+__all__ = ["Gram", "Pass", "block", "eigen_blocks", "factor", "gram", "correct", "outputs", "residual", "residual_blocks", "solve"]
 
 _NEAR = 1e-4
 """An eigenvalue of a block below this share of the blocks' size is kept out of J D⁻¹ Jᵀ."""
@@ -313,103 +313,193 @@ def factor(P: Problem, K: Gram) -> tuple[Factor, int]:
 
 
 @dataclass(frozen=True)
+class _Visit:
+    """One chunk of neurons in a solve pass: their jets, blocks D (p, p, n), and D'⁻¹.
+
+    near   (p, n) which eigenvector columns of D are at the border, None where no block is doubtful
+    keep   (n,) which neurons this visit is for, None for all
+    place  where they stand in `Gram.odd`
+    """
+
+    part: slice | Tensor
+    value: Tensor
+    slope: Tensor
+    c: Tensor
+    D: Tensor
+    basis: Tensor
+    inverse: Tensor | None = None
+    near: Tensor | None = None
+    keep: Tensor | None = None
+    place: slice | None = None
+
+    def _apply(self, b: Tensor) -> Tensor:
+        back = self.basis.transpose(0, 1)
+        if self.inverse is None:
+            return blocks.matvec(back, blocks.matvec(self.basis, b))  # L⁻ᵀ L⁻¹ b
+        return blocks.matvec(self.basis, self.inverse * blocks.matvec(back, b))  # Q Λ'⁻¹ Qᵀ b
+
+    def invert(self, b: Tensor, forced: Tensor | None = None) -> Tensor:
+        """V t + D'⁻¹ (b - D V t), refined once; forced (p, n) holds t at the border's columns."""
+        start = None
+        if forced is not None and self.place is not None:
+            start = blocks.matvec(self.basis, forced[:, self.place])
+            b = b - blocks.matvec(self.D, start)
+        x = self._apply(b)
+        x = x + self._apply(b - blocks.matvec(self.D, x))
+        return x if start is None else start + x
+
+    def only(self, x: Tensor) -> Tensor:
+        return x if self.keep is None else torch.where(self.keep, x, 0)
+
+    def pull(self, P: Problem, columns: Tensor) -> Tensor:
+        """J_i v for each of the rows v of columns (k, M): (k, p, n)."""
+        k, n = columns.shape[0], self.c.shape[0]
+        features = (columns[:, None] * P.X1.t()[None]).reshape(-1, P.M)
+        b = torch.empty(k, P.p, n, dtype=P.dtype, device=P.device)
+        torch.mul((features @ self.slope).view(k, P.p - 1, n), self.c * P.scale, out=b[:, : P.p - 1])
+        torch.mul(columns @ self.value, P.scale, out=b[:, P.p - 1])
+        return b
+
+    def push(self, P: Problem, moves: Tensor) -> Tensor:
+        """Σ J_iᵀ x over these neurons for moves x (k, p, n): (M, k)."""
+        n = self.c.shape[0]
+        along = (self.slope @ (moves[:, : P.p - 1] * self.c).reshape(-1, n).t()).view(P.M, -1, P.p - 1)
+        return ((along * P.X1[:, None]).sum(2) + self.value @ moves[:, P.p - 1].t()).mul_(P.scale)
+
+
+def _visits(P: Problem, K: Gram, sums: tuple[tuple[int, ...], ...], each: Callable[[_Visit, list[Tensor]], None]) -> list[Tensor]:
+    """Run `each` on every chunk, with accumulators of the given shapes; their totals over lanes and ranks."""
+    doubtful = None
+    if K.odd.shape[0]:
+        doubtful = torch.zeros(P.local, dtype=torch.bool, device=P.device)
+        doubtful[K.odd] = True
+
+    def work(chunks: list[slice]) -> list[Tensor]:
+        totals = [P.zeros(*size) for size in sums]
+        for part in chunks if K.mu > 0 else []:
+            value, slope = P.jets(part, 1)
+            D = block(P, K.S, part, K.mu)
+            basis, _ = _cholesky_basis(D.clone(), K.mu)
+            keep = None if doubtful is None else ~doubtful[part]
+            each(_Visit(part, value, slope, P.c[part].to(P.dtype), D, basis, keep=keep), totals)
+        return totals
+
+    lanes = P.sweep(work)
+    totals = [_total([lane[i] for lane in lanes]) for i in range(len(sums))]
+    if K.odd.shape[0]:
+        at_border = torch.zeros(P.p, K.odd.shape[0], dtype=torch.bool, device=P.device)
+        if K.border is not None:
+            at_border[K.border.column, K.border.neuron] = True
+        for which, place, (value, slope) in _gathered(P, K.odd):
+            D = block(P, K.S, which, K.mu)
+            values, Q = blocks.eigh(D.clone())
+            near = at_border[:, place]
+            inverse = torch.where(near, 0, 1 / torch.where(near, 1, values))
+            each(_Visit(which, value, slope, P.c[which].to(P.dtype), D, Q, inverse, near, place=place), totals)
+    P.ranks.sum(*totals)
+    return totals
+
+
+def _forced(P: Problem, K: Gram, t: Tensor) -> Tensor | None:
+    """t (k,) of all ranks' border directions → (p, odd neurons) of this rank's."""
+    if K.border is None:
+        return None
+    forced = P.zeros(P.p, K.odd.shape[0])
+    own = slice(K.border.offset, K.border.offset + K.border.neuron.shape[0])
+    forced[K.border.column, K.border.neuron] = t[own]
+    return forced
+
+
+def _order(P: Problem) -> list[int]:
+    """Rows (η, w, c) in the order (c, w, η), and back: the permutation is its own inverse."""
+    return [P.p - 1, *range(1, P.p - 1), 0]
+
+
+@dataclass(frozen=True)
 class Pass:
-    """What one solve pass leaves: the update (its rows c, w, η), JΔ, ‖Δ‖, the norm of Jᵀv - DΔ, and, if asked, the probes.
+    """What a solve pass leaves: JΔ, ‖Δ‖, ‖Jᵀv - DΔ‖, and, from the first, the probes.
 
     operator   a lower bound of ‖A‖₂: the size of its Rayleigh quotient at Jᵀ1
     gradient   ‖Jᵀ r‖ for the r that was given
     """
 
-    update: Tensor
     image: Tensor
     length: float
     local: float
-    operator: float
-    gradient: float
+    operator: float = 0.0
+    gradient: float = 0.0
 
 
-def solve(P: Problem, K: Gram, v: Tensor, t: Tensor, *, r: Tensor | None = None, update: Tensor | None = None) -> Pass:
-    """Δ = D'⁻¹ Jᵀ v + V t, each block refined once against its own residual. With r, the probes come along in the same pass."""
-    p, M = P.p, P.M
-    U = P.zeros(p, P.local) if update is None else update
-    order = [p - 1, *range(1, p - 1), 0]
-    columns = v[None] if r is None else torch.stack([v, torch.full_like(v, M**-0.5), r])
-    probes = columns.shape[0]
-    features = (columns[:, None] * P.X1.t()[None]).reshape(-1, M)  # (probes·(d+1), M)
-    is_odd = None
-    if K.odd.shape[0]:
-        is_odd = torch.zeros(P.local, dtype=torch.bool, device=P.device)
-        is_odd[K.odd] = True
+def solve(P: Problem, K: Gram, v: Tensor, t: Tensor, update: Tensor, *, r: Tensor | None = None) -> Pass:
+    """update (p, n), rows (c, w, η), ← Δ = D'⁻¹ Jᵀ v + V t. With r, the probes come along in the same pass."""
+    order, forced = _order(P), _forced(P, K, t)
+    columns = v[None] if r is None else torch.stack([v, torch.full_like(v, P.M**-0.5), r])
 
-    def each(part: slice | Tensor, value: Tensor, slope: Tensor, invert: Callable[[Tensor, Tensor], Tensor], mask: Tensor | None,
-             image: Tensor, sums: Tensor) -> None:  # fmt: skip
-        c = P.c[part].to(P.dtype)
-        n = c.shape[0]
-        b = torch.empty(probes, p, n, dtype=P.dtype, device=P.device)
-        torch.mul((features @ slope).view(probes, p - 1, n), c * P.scale, out=b[:, : p - 1])
-        torch.mul(columns @ value, P.scale, out=b[:, p - 1])
-        D = block(P, K.S, part, K.mu)
-        delta = invert(D, b[0])
-        rest = b[0] - blocks.matvec(D, delta)
-        if mask is not None:
-            delta, rest = torch.where(mask, delta, 0), torch.where(mask, rest, 0)
-        U[:, part] = delta[order]
-        moves = delta[None] if probes == 1 else torch.stack([delta, b[1] if mask is None else torch.where(mask, b[1], 0)])
-        along = (slope @ (moves[:, : p - 1] * c).reshape(-1, n).t()).view(M, -1, p - 1)
-        image.add_(((along * P.X1[:, None]).sum(2) + value @ moves[:, p - 1].t()).mul_(P.scale))
+    def each(visit: _Visit, totals: list[Tensor]) -> None:
+        image, sums = totals
+        b = visit.pull(P, columns)
+        delta = visit.only(visit.invert(b[0], forced))
+        left = visit.only(b[0] - blocks.matvec(visit.D, delta))
+        if visit.keep is None:
+            update[:, visit.part] = delta[order]
+        else:
+            update[:, visit.part] = torch.where(visit.keep, delta[order], update[:, visit.part])
         sums[0] += delta.square().sum()
-        sums[1] += rest.square().sum()
-        if probes > 1:
-            q = moves[1]
-            sums[2] += q.square().sum()
-            sums[3] += (q * blocks.matvec(D, q)).sum()
-            sums[4] += b[2].square().sum() if mask is None else torch.where(mask, b[2], 0).square().sum()
+        sums[1] += left.square().sum()
+        if r is None:
+            image += visit.push(P, delta[None])
+            return
+        q, g = visit.only(b[1]), visit.only(b[2])
+        image += visit.push(P, torch.stack([delta, q]))
+        sums[2] += q.square().sum()
+        sums[3] += (q * blocks.matvec(visit.D, q)).sum()
+        sums[4] += g.square().sum()
 
-    def work(chunks: list[slice]) -> tuple[Tensor, Tensor]:
-        image, sums = P.zeros(M, min(probes, 2)), P.zeros(5)
-
-        def invert(D: Tensor, b: Tensor) -> Tensor:
-            basis, _ = _cholesky_basis(D.clone(), K.mu)
-            return _refined(D, b, lambda x: blocks.matvec(basis.transpose(0, 1), blocks.matvec(basis, x)))
-
-        for part in chunks:
-            mask = None if is_odd is None else ~is_odd[part]
-            if K.mu > 0:
-                each(part, *P.jets(part, 1), invert, mask, image, sums)
-        return image, sums
-
-    parts = P.sweep(work)
-    image, sums = _total([part[0] for part in parts]), _total([part[1] for part in parts])
-    if K.odd.shape[0]:
-        near = torch.zeros(p, K.odd.shape[0], dtype=torch.bool, device=P.device)
-        forced = P.zeros(p, K.odd.shape[0])
-        if K.border is not None:
-            near[K.border.column, K.border.neuron] = True
-            own = slice(K.border.offset, K.border.offset + K.border.neuron.shape[0])
-            forced[K.border.column, K.border.neuron] = t[own]
-        for which, place, jets in _gathered(P, K.odd):
-
-            def invert(D: Tensor, b: Tensor, place: slice = place) -> Tensor:
-                values, Q = blocks.eigh(D.clone())
-                kept = ~near[:, place]
-                inverse = torch.where(kept, 1 / torch.where(kept, values, 1), 0)
-                start = blocks.matvec(Q, forced[:, place])
-                rest = b - blocks.matvec(D, start)
-                back = Q.transpose(0, 1)
-                return start + _refined(D, rest, lambda x: blocks.matvec(Q, inverse * blocks.matvec(back, x)))
-
-            each(which, *jets, invert, None, image, sums)
-    P.ranks.sum(image, sums)
+    image, sums = _visits(P, K, ((P.M, 1 if r is None else 2), (5,)), each)
     length, local, probe, curved, gradient = sums.double().tolist()
     operator = 0.0
-    if probes > 1 and probe > 0:
-        operator = abs(curved + float(image[:, 1].double().square().sum()) / M) / probe
-    return Pass(U, image[:, 0].contiguous(), length**0.5, local**0.5, operator, gradient**0.5)
+    if r is not None and probe > 0:
+        operator = abs(curved + float(image[:, 1].double().square().sum()) / P.M) / probe
+    return Pass(image[:, 0].contiguous(), length**0.5, local**0.5, operator, gradient**0.5)
 
 
-def _refined(D: Tensor, b: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
-    x = apply(b)
-    return x + apply(b - blocks.matvec(D, x))
+def residual(P: Problem, K: Gram, update: Tensor, v: Tensor) -> tuple[float, Tensor]:
+    """ρ = Jᵀ v - DΔ, the residual of AΔ = Jᵀh/M when v = (h - JΔ)/M: (‖ρ‖, right side of W (v', t') for the correction)."""
+    order = _order(P)
+    k = 0 if K.border is None else K.border.values.shape[0]
+
+    def each(visit: _Visit, totals: list[Tensor]) -> None:
+        image, sums, border = totals
+        left = visit.only(visit.pull(P, v[None])[0] - blocks.matvec(visit.D, update[:, visit.part][order]))
+        sums += left.square().sum()
+        image += visit.push(P, visit.only(visit.invert(left))[None])
+        if K.border is not None and visit.place is not None:
+            seen = P.zeros(P.p, K.odd.shape[0])
+            seen[:, visit.place] = blocks.matvec(visit.basis.transpose(0, 1), left)
+            hit = (K.border.neuron >= visit.place.start) & (K.border.neuron < visit.place.stop)
+            own = border[K.border.offset : K.border.offset + K.border.neuron.shape[0]]
+            own += torch.where(hit, seen[K.border.column, K.border.neuron], 0)
+
+    image, sums, border = _visits(P, K, ((P.M, 1), (1,), (k,)), each)
+    return float(sums.double()) ** 0.5, -torch.cat([image[:, 0], border])
+
+
+def correct(P: Problem, K: Gram, update: Tensor, v: Tensor, change: Tensor) -> Pass:
+    """update += D'⁻¹ (ρ + Jᵀ v') + V t', with ρ formed as `residual` formed it, to the last bit, so that v' answers it."""
+    order, forced = _order(P), _forced(P, K, change[P.M :])
+    columns = torch.stack([v, change[: P.M]])
+
+    def each(visit: _Visit, totals: list[Tensor]) -> None:
+        image, sums = totals
+        old = update[:, visit.part][order]
+        left = visit.pull(P, v[None])[0] - blocks.matvec(visit.D, old)
+        new = old + visit.only(visit.invert(left + visit.pull(P, columns[1:])[0], forced))
+        update[:, visit.part] = new[order]
+        image += visit.push(P, visit.only(new)[None])
+        sums += visit.only(new).square().sum()
+
+    image, sums = _visits(P, K, ((P.M, 1), (1,)), each)
+    return Pass(image[:, 0].contiguous(), float(sums.double()) ** 0.5, 0.0)
 
 
 def _total(parts: list[Tensor]) -> Tensor:
