@@ -1,3 +1,68 @@
-"""Accelerated implementation of the regularized Newton method for wide shallow networks, on torch."""
+"""Accelerated implementation of the regularized Newton method for wide shallow networks, on torch: exact steps in O(N)."""
+
+from nntk_accelerated.activations import ACTIVATIONS, Activation
+from nntk_accelerated.certificate import Certificate
+from nntk_accelerated.errors import (
+    AcceleratedError,
+    IndefiniteError,
+    InputError,
+    MemoryLimitError,
+    ProcessGroupError,
+    RangeError,
+    RefinementError,
+    SingularSystemError,
+    UnknownActivationError,
+)
 from nntk_accelerated.model import ShallowNet
+from nntk_accelerated.optimizer import RegularizedNewton
+from nntk_accelerated.quantities import Modes, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from nntk_accelerated.sharding import init_process_group
+from nntk_accelerated.spectrum import (
+    Inertia,
+    MinEigenvalue,
+    RequiredGamma,
+    RequiredWidth,
+    inertia,
+    min_eigenvalue,
+    required_gamma,
+    required_width,
+    sufficient_gamma,
+)
 from nntk_accelerated.step import NewtonStep, gauss_newton_step, newton_step
+
+__all__ = [
+    "ACTIVATIONS",
+    "AcceleratedError",
+    "Activation",
+    "Certificate",
+    "IndefiniteError",
+    "Inertia",
+    "InputError",
+    "MemoryLimitError",
+    "MinEigenvalue",
+    "Modes",
+    "NewtonStep",
+    "ProcessGroupError",
+    "RangeError",
+    "RefinementError",
+    "RegularizedNewton",
+    "RequiredGamma",
+    "RequiredWidth",
+    "ShallowNet",
+    "SingularSystemError",
+    "UnknownActivationError",
+    "gauss_newton_nntk",
+    "gauss_newton_step",
+    "inertia",
+    "init_process_group",
+    "loss",
+    "min_eigenvalue",
+    "modes",
+    "newton_step",
+    "nntk",
+    "ntk",
+    "outputs",
+    "required_gamma",
+    "required_width",
+    "sufficient_gamma",
+]

@@ -59,7 +59,7 @@ class Certificate:
 
 
 def _gamma(count: float, dtype: torch.dtype) -> float:
-    """k u / (1 - k u): the relative error of k successive operations."""
+    """K u / (1 - k u): the relative error of k successive operations."""
     ku = count * torch.finfo(dtype).eps / 2
     return ku / (1 - ku) if ku < 0.5 else math.inf
 
@@ -72,7 +72,7 @@ def _reach(P: Problem) -> tuple[Tensor, Tensor]:
 
 
 def _q(P: Problem) -> float:
-    """max |x̃|."""
+    """Max |x̃|."""
     return float(P.X1.square().sum(1).max().sqrt()) * _SLACK
 
 
@@ -145,7 +145,9 @@ def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, cou
     negative = low.negative if low.negative is not None and low.negative == high.negative else None
     if negative is not None or at_least:
         verdict: Literal["indefinite", "undecided"] = "indefinite" if at_least else "undecided"
-        return Certificate(verdict, negative, at_least, 0.0, f"A + τI is proved indefinite, τ = {step:.2e}" if at_least else first.reason)
+        return Certificate(
+            verdict, negative, at_least, 0.0, f"A + τI is proved indefinite, τ = {step:.2e}" if at_least else first.reason
+        )
     return first
 
 
@@ -177,7 +179,13 @@ def _inertia(P: Problem, S: Tensor, mu: float, error: Radii, count: bool) -> Cer
         return Certificate(answer, None, at_least, 0.0, f"an eigenvalue of M I + J D⁻¹ Jᵀ lies within {bound + off:.2e} of 0")
     negative = found.negative - int((values < 0).sum())
     verdict: Literal["positive definite", "indefinite"] = "indefinite" if negative else "positive definite"
-    return Certificate(verdict, negative, negative, 0.0, f"{found.negative} negative eigenvalues of D, {found.negative - negative} of M I + J D⁻¹ Jᵀ")
+    return Certificate(
+        verdict,
+        negative,
+        negative,
+        0.0,
+        f"{found.negative} negative eigenvalues of D, {found.negative - negative} of M I + J D⁻¹ Jᵀ",
+    )
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def _count(name: str, value: Any) -> int:
 
 def _floating(name: str, value: Any) -> Tensor:
     try:
-        t = value if isinstance(value, Tensor) else torch.as_tensor(value)
+        t = value if isinstance(value, Tensor) else torch.tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(name, "an array of numbers", repr(value)) from error
     if t.dtype not in (torch.float32, torch.float64):

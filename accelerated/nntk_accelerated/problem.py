@@ -161,7 +161,9 @@ def problem(
         raise InputError("net", "a ShallowNet", type(net).__name__)
     for name, parameter in net.named_parameters():
         if parameter.dtype != net.c.dtype or parameter.device != net.c.device:
-            raise InputError(f"net.{name}", f"{net.c.dtype} on {net.c.device}, as net.c", f"{parameter.dtype} on {parameter.device}")
+            raise InputError(
+                f"net.{name}", f"{net.c.dtype} on {net.c.device}, as net.c", f"{parameter.dtype} on {parameter.device}"
+            )
         if parameter.dtype not in (torch.float32, torch.float64):
             raise InputError(f"net.{name}", "float32 or float64", str(parameter.dtype))
     X = _data("X", X, net, 2)

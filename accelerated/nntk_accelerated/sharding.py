@@ -31,7 +31,9 @@ def init_process_group(backend: str | None = None, *, timeout: float = TIMEOUT) 
         raise InputError("timeout", "a positive number of seconds", repr(timeout))
     missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
-        raise InputError("environment", "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them", f"no {missing[0]}")
+        raise InputError(
+            "environment", "RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, as torchrun sets them", f"no {missing[0]}"
+        )
     if backend is None:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
     if backend == "nccl":
@@ -54,7 +56,9 @@ class Ranks:
     def of(cls, group: Any = None) -> Ranks:
         """The ranks of `group`, or of the default group. Raises InputError where there is none or this process is not in it."""
         if not (dist.is_available() and dist.is_initialized()):
-            raise InputError("group", "an initialized torch.distributed process group", "none (run under torchrun and initialize it)")
+            raise InputError(
+                "group", "an initialized torch.distributed process group", "none (run under torchrun and initialize it)"
+            )
         rank = dist.get_rank(group)
         if rank < 0:
             raise InputError("group", "a group that this process belongs to", "another")

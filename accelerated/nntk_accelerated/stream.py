@@ -27,7 +27,19 @@ from nntk_accelerated import blocks
 from nntk_accelerated.dense import Factor, add_outer, factorize
 from nntk_accelerated.problem import Problem
 
-__all__ = ["Gram", "Pass", "block", "eigen_blocks", "factor", "gram", "correct", "outputs", "residual", "residual_blocks", "solve"]
+__all__ = [
+    "Gram",
+    "Pass",
+    "block",
+    "correct",
+    "eigen_blocks",
+    "factor",
+    "gram",
+    "outputs",
+    "residual",
+    "residual_blocks",
+    "solve",
+]
 
 _NEAR = 1e-4
 """An eigenvalue of a block below this share of the blocks' size is kept out of J D⁻¹ Jᵀ."""
@@ -367,7 +379,9 @@ class _Visit:
         return ((along * P.X1[:, None]).sum(2) + self.value @ moves[:, P.p - 1].t()).mul_(P.scale)
 
 
-def _visits(P: Problem, K: Gram, sums: tuple[tuple[int, ...], ...], each: Callable[[_Visit, list[Tensor]], None]) -> list[Tensor]:
+def _visits(
+    P: Problem, K: Gram, sums: tuple[tuple[int, ...], ...], each: Callable[[_Visit, list[Tensor]], None]
+) -> list[Tensor]:
     """Run `each` on every chunk, with accumulators of the given shapes; their totals over lanes and ranks."""
     doubtful = None
     if K.odd.shape[0]:
@@ -401,7 +415,7 @@ def _visits(P: Problem, K: Gram, sums: tuple[tuple[int, ...], ...], each: Callab
 
 
 def _forced(P: Problem, K: Gram, t: Tensor) -> Tensor | None:
-    """t (k,) of all ranks' border directions → (p, odd neurons) of this rank's."""
+    """T (k,) of all ranks' border directions → (p, odd neurons) of this rank's."""
     if K.border is None:
         return None
     forced = P.zeros(P.p, K.odd.shape[0])
@@ -431,7 +445,7 @@ class Pass:
 
 
 def solve(P: Problem, K: Gram, v: Tensor, t: Tensor, update: Tensor, *, r: Tensor | None = None) -> Pass:
-    """update (p, n), rows (c, w, η), ← Δ = D'⁻¹ Jᵀ v + V t. With r, the probes come along in the same pass."""
+    """Update (p, n), rows (c, w, η), ← Δ = D'⁻¹ Jᵀ v + V t. With r, the probes come along in the same pass."""
     order, forced = _order(P), _forced(P, K, t)
     columns = v[None] if r is None else torch.stack([v, torch.full_like(v, P.M**-0.5), r])
 
@@ -485,7 +499,7 @@ def residual(P: Problem, K: Gram, update: Tensor, v: Tensor) -> tuple[float, Ten
 
 
 def correct(P: Problem, K: Gram, update: Tensor, v: Tensor, change: Tensor) -> Pass:
-    """update += D'⁻¹ (ρ + Jᵀ v') + V t', with ρ formed as `residual` formed it, to the last bit, so that v' answers it."""
+    """Update += D'⁻¹ (ρ + Jᵀ v') + V t', with ρ formed as `residual` formed it, to the last bit, so that v' answers it."""
     order, forced = _order(P), _forced(P, K, change[P.M :])
     columns = torch.stack([v, change[: P.M]])
 

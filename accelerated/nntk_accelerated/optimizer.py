@@ -1,0 +1,186 @@
+"""The regularized Newton method as a torch optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nntk_accelerated import stream
+from nntk_accelerated.certificate import certify, radii
+from nntk_accelerated.errors import IndefiniteError, InputError, RangeError
+from nntk_accelerated.model import ShallowNet
+from nntk_accelerated.problem import memory_guard, problem
+from nntk_accelerated.step import NewtonStep, damping, take
+
+__all__ = ["RegularizedNewton"]
+
+_CHOICES = ("raise", "step", "increase")
+
+
+class RegularizedNewton(torch.optim.Optimizer):
+    """θ ← θ - lr (H + γ_N I)⁻¹ ∇L (E6) on all data at once, exact at every step, for a ShallowNet.
+
+    >>> optimizer = RegularizedNewton(net, gamma=0.1)
+    >>> step = optimizer.step(X, y)          # a NewtonStep: loss, residual, certificate, damping, …
+    >>> optimizer.bind(X, y).step(closure)   # for code that calls step(closure); returns the closure's loss
+
+    net            a ShallowNet, or a list of parameter groups {"params": […], "lr": …} that together hold just its three parameters,
+                   given with net=…; a group's lr scales its parameters' part of the one joint step.
+    gamma, scaling γ_N = γ N^(1-2β) with scaling="width" (E5), γ_N = γ with "fixed". The same in every group.
+    lr             α; learning-rate schedulers act on it. lr = 0 leaves the group's parameters.
+    on_indefinite  when H + γ_N I is not proved positive definite: "raise" IndefiniteError (default), "step" all the same with the exact step of
+                   the indefinite system, or "increase" the damping to the smallest one that is proved positive definite, to 1 %, and report it.
+    precision, chunk   as for `newton_step`.
+
+    Gradients are not used and not touched. After any error the parameters are as before.
+    Raises InputError at once for bad options.
+    """
+
+    def __init__(
+        self,
+        net: ShallowNet | Iterable[dict[str, Any]],
+        gamma: float,
+        lr: float = 1.0,
+        *,
+        scaling: str = "width",
+        on_indefinite: str = "raise",
+        precision: str | None = None,
+        chunk: int | None = None,
+        of: ShallowNet | None = None,
+    ) -> None:
+        whole = net if isinstance(net, ShallowNet) else of
+        if not isinstance(whole, ShallowNet):
+            raise InputError("net", "a ShallowNet (or its parameter groups, and of=net)", type(net).__name__)
+        if on_indefinite not in _CHOICES:
+            raise InputError("on_indefinite", f"one of {', '.join(_CHOICES)}", repr(on_indefinite))
+        damping(whole, gamma, scaling)
+        self.net = whole
+        self.precision, self.chunk = precision, chunk
+        self._bound: tuple[Tensor, Tensor] | None = None
+        groups: Any = whole.parameters() if isinstance(net, ShallowNet) else list(net)
+        defaults = {"lr": _rate(lr), "gamma": float(gamma), "scaling": scaling, "on_indefinite": on_indefinite}
+        super().__init__(groups, defaults)
+        self._settings()
+        for parameter in whole.parameters():
+            self.state[parameter] = {"step": 0}
+
+    def bind(self, X: Tensor, y: Tensor) -> RegularizedNewton:
+        """Remember the data for step(closure); returns the optimizer. Raises InputError for data that do not fit."""
+        problem(self.net, X, y, precision=self.precision, chunk=self.chunk)
+        self._bound = X, y
+        return self
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        _rate(param_group.get("lr", self.defaults["lr"]))
+        super().add_param_group(param_group)
+
+    def _settings(self) -> dict[str, Any]:
+        """The options that all groups share, and that the groups hold the net's parameters, each once."""
+        held = [p for group in self.param_groups for p in group["params"]]
+        expected = {id(p) for p in self.net.parameters()}
+        if {id(p) for p in held} != expected or len(held) != len(expected):
+            raise InputError(
+                "net", "parameter groups that hold c, w and eta of one ShallowNet, each once", f"{len(held)} tensors"
+            )
+        first = self.param_groups[0]
+        for group in self.param_groups[1:]:
+            for name in ("gamma", "scaling", "on_indefinite"):
+                if group[name] != first[name]:
+                    raise InputError(
+                        name, f"the same in every group, as the step is one joint solve ({first[name]})", repr(group[name])
+                    )
+        if first["on_indefinite"] not in _CHOICES:
+            raise InputError("on_indefinite", f"one of {', '.join(_CHOICES)}", repr(first["on_indefinite"]))
+        return first
+
+    @torch.no_grad()
+    def step(self, X: Any = None, y: Any = None) -> Any:  # type: ignore[override]
+        """One step. step(X, y) returns the NewtonStep, for α = 1 and in the working precision; the parameters move by lr times its update.
+
+        step(closure) and step() take the data given to `bind`; step(closure) evaluates the closure first, with gradients enabled, and returns
+        what it returned, as other optimizers do.
+        Raises as `newton_step`, and IndefiniteError.
+        """
+        if y is not None:
+            return self._step(X, y)
+        if self._bound is None:
+            raise InputError("X, y", "step(X, y), or data given by bind(X, y) for step(closure)", "neither")
+        if X is None:
+            return self._step(*self._bound)
+        if not callable(X):
+            raise InputError("closure", "a function", type(X).__name__)
+        with torch.enable_grad():
+            loss = X()
+        self._step(*self._bound)
+        return loss
+
+    def _step(self, X: Any, y: Any) -> NewtonStep:
+        options = self._settings()
+        rates = {id(p): _rate(group["lr"]) for group in self.param_groups for p in group["params"]}
+        P = problem(self.net, X, y, precision=self.precision, chunk=self.chunk)
+        mu = damping(self.net, options["gamma"], options["scaling"])
+        with memory_guard(P):
+            step = take(P, mu, 1.0, curvature=True)
+            if step.certificate.verdict != "positive definite":
+                if options["on_indefinite"] == "raise":
+                    raise IndefiniteError(_refusal(step, options["gamma"]))
+                if options["on_indefinite"] == "increase":
+                    step = take(P, _proved_damping(P, mu), 1.0, curvature=True)
+                    if step.certificate.verdict != "positive definite":
+                        raise IndefiniteError(_refusal(step, options["gamma"]))
+            moves = {"c": step.update[:, 0], "w": step.update[:, 1:-1], "eta": step.update[:, -1]}
+            moved = {}
+            for name, parameter in self.net.named_parameters():
+                moved[name] = parameter + (rates[id(parameter)] * moves[name]).to(parameter.dtype)
+                if not bool(torch.isfinite(moved[name]).all()):
+                    raise RangeError(f"net.{name} would leave the range of {parameter.dtype}: lower lr or raise gamma")
+        for name, parameter in self.net.named_parameters():
+            parameter.copy_(moved[name])
+            self.state[parameter]["step"] += 1
+        return step
+
+
+def _rate(value: Any) -> float:
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
+        raise InputError("lr", "a finite number of at least 0", repr(value))
+    return float(number)
+
+
+def _refusal(step: NewtonStep, gamma: float) -> str:
+    found = step.certificate
+    what = (
+        f"has at least {max(found.at_least, 1)} negative eigenvalues"
+        if found.verdict == "indefinite"
+        else "is not proved positive definite"
+    )
+    return (
+        f"H + γ_N I {what} at gamma = {gamma} (damping {step.damping:.3e}): {found.reason}. The parameters are unchanged; raise gamma, "
+        "or choose on_indefinite='increase' or 'step'"
+    )
+
+
+def _proved_damping(P: Any, mu: float) -> float:
+    """The smallest damping proved positive definite, to 1 %, by doubling and bisection of its logarithm."""
+    r = stream.outputs(P) - P.y
+    S, error = stream.residual_blocks(P, r), radii(P, r)
+
+    def proved(value: float) -> bool:
+        return certify(P, S, value, error).verdict == "positive definite"
+
+    low, high = mu, 2 * mu
+    while not proved(high):
+        low, high = high, 4 * high
+        if not math.isfinite(high):
+            raise IndefiniteError("no damping makes H + γ_N I provably positive definite: the curvature has no error bound")
+    while high > 1.01 * low:
+        middle = math.sqrt(low) * math.sqrt(high)
+        if proved(middle):
+            high = middle
+        else:
+            low = middle
+    return high

@@ -1,0 +1,96 @@
+"""Outputs, loss, kernels and modes of a network of any width, streamed: O(M²) memory beside one chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nntk_accelerated import stream
+from nntk_accelerated.dense import mirror_
+from nntk_accelerated.problem import memory_guard, problem
+from nntk_accelerated.step import damping
+
+__all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "outputs"]
+
+
+def outputs(net: Any, X: Any, *, precision: str | None = None, chunk: int | None = None) -> Tensor:
+    """f(X) (M,), equation (E1), without gradients; memory O(chunk·M) where calling the net takes O(N·M). Raises as `newton_step`."""
+    P = problem(net, X, precision=precision, chunk=chunk)
+    with memory_guard(P), torch.no_grad():
+        return stream.outputs(P)
+
+
+def loss(net: Any, X: Any, y: Any, *, precision: str | None = None, chunk: int | None = None) -> Tensor:
+    """L = |r|²/(2M), r = f(X) - y (E2): a tensor without dimensions. Raises as `newton_step`."""
+    P = problem(net, X, y, precision=precision, chunk=chunk)
+    with memory_guard(P), torch.no_grad():
+        r = stream.outputs(P) - P.y
+        return r.square().sum() / (2 * P.M)
+
+
+def ntk(net: Any, X: Any, *, normalized: bool = False, precision: str | None = None, chunk: int | None = None) -> Tensor:
+    """NTK B = JJᵀ/M (M, M), or width-normalized N^(2β-1) B (E7). Raises as `newton_step`."""
+    P = problem(net, X, precision=precision, chunk=chunk)
+    with memory_guard(P), torch.no_grad():
+        B = mirror_(stream.gram(P, 1.0).G).to(P.dtype).div_(P.M)  # D = I
+        return B.mul_(float(net.width) ** (2 * net.beta - 1)) if normalized else B
+
+
+def nntk(
+    net: Any, X: Any, y: Any, gamma: float, *, scaling: str = "width", precision: str | None = None, chunk: int | None = None
+) -> Tensor:
+    """NNTK J (H + γ_N I)⁻¹ Jᵀ/M (M, M) (E8), symmetric; the residual after a step is (I - α·NNTK) r to first order.
+
+    Raises as `newton_step`, and SingularSystemError where H + γ_N I is singular.
+    """
+    return _newton_kernel(problem(net, X, y, precision=precision, chunk=chunk), damping(net, gamma, scaling), curvature=True)
+
+
+def gauss_newton_nntk(
+    net: Any, X: Any, gamma: float, *, scaling: str = "width", precision: str | None = None, chunk: int | None = None
+) -> Tensor:
+    """Gauss-Newton part B(γ_N I + B)⁻¹ of the NNTK (M, M) (E8). Raises as `newton_step`."""
+    return _newton_kernel(problem(net, X, precision=precision, chunk=chunk), damping(net, gamma, scaling), curvature=False)
+
+
+def _newton_kernel(P: Any, mu: float, *, curvature: bool) -> Tensor:
+    with memory_guard(P), torch.no_grad():
+        K = stream.gram(P, mu, r=stream.outputs(P) - P.y) if curvature else stream.gram(P, mu)
+        G = mirror_(K.G).clone()
+        F, _ = stream.factor(P, K)
+        # JΔ = G v + J V t for (v, t) = W⁻¹ (h, 0): no cancellation, however small the kernel
+        k = 0 if K.border is None else K.border.values.shape[0]
+        eye = torch.eye(P.M + k, P.M, dtype=P.dtype, device=P.device)
+        solution = F.solve(eye)
+        kernel = G.to(P.dtype) @ solution[: P.M]
+        if K.border is not None:
+            kernel += K.border.JV @ solution[P.M :]
+        return (kernel + kernel.t()) / 2
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Eigenvectors of the NTK, and how much of the residual lies along each.
+
+    eigenvalues   of the width-normalized NTK B̄ᴺ, descending (M,); those below about M·eps times the first are noise.
+    vectors       (M, M), orthonormal, in columns.
+    coefficients  of r = f(X) - y along them (M,).
+    newton        Gauss-Newton rates λ/(γ+λ) (E10): a step of size α leaves 1 - α times this of a mode.
+    """
+
+    eigenvalues: Tensor
+    vectors: Tensor
+    coefficients: Tensor
+    newton: Tensor
+
+
+def modes(net: Any, X: Any, y: Any, gamma: float, *, precision: str | None = None, chunk: int | None = None) -> Modes:
+    """The residual in the eigenvectors of the NTK, and each one's Newton rate (E7, E10). Raises as `newton_step`."""
+    damping(net, gamma)
+    values, vectors = torch.linalg.eigh(ntk(net, X, normalized=True, precision=precision, chunk=chunk))
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    r = outputs(net, X, precision=precision, chunk=chunk) - y.detach().to(values.dtype)
+    return Modes(values, vectors, vectors.t() @ r, values / (gamma + values))
