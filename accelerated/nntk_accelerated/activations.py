@@ -19,9 +19,9 @@ from nntk_accelerated.errors import UnknownActivationError
 __all__ = ["ACTIVATIONS", "ERROR", "Activation", "activation"]
 
 ERROR = 16.0
-"""Bound on |computed - exact| / (u · max(1, |exact|)) of every jet on |z| ≤ 50, u the unit roundoff; the tests measure about a quarter of it.
+"""Bound on |computed - exact| / (u · max(1, |exact|)) of every jet on |z| ≤ 50, u the unit roundoff. The tests ask for half.
 
-It rests on torch's elementary functions being right to 4 units in the last place, which their vendors state and nobody proves.
+It rests on torch's elementary functions being right to 4 units in the last place, as their vendors state; nobody proves it.
 """
 
 

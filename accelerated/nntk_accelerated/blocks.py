@@ -16,7 +16,7 @@ _COMPONENTWISE = 16
 
 
 def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
-    """(L⁻¹, ok) with D = LLᵀ, L lower triangular; D (p, p, n) is overwritten. Where D is not positive definite ok is False and L⁻¹ = 0.
+    """(L⁻¹, ok) with D = LLᵀ, L lower triangular; D (p, p, n) is overwritten. ok is False, and L⁻¹ = 0, where D is not ≻ 0.
 
     Right-looking: after column j, the trailing block is the Schur complement of the leading j×j one.
     """

@@ -128,7 +128,7 @@ def radii(P: Problem, r: Tensor) -> Radii:
 
 
 def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, count: bool = False) -> Certificate:
-    """The certificate of A = H + μI, or of A = JᵀJ/M + μI if S is None. `count` asks for neg(A) itself, not only whether it is 0."""
+    """The certificate of A = H + μI, or of A = JᵀJ/M + μI if S is None. `count` asks for neg(A), not only whether it is 0."""
     if S is None or error is None:
         if mu > 0:
             return Certificate("positive definite", 0, 0, 1.0, "JᵀJ/M + μI with μ > 0")
@@ -295,7 +295,7 @@ def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tenso
 
 
 def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
-    """Eigenvalues of W (float64) and a bound of their error: ‖W - QΛQᵀ‖ from computed residuals, and Q's defect (Weyl, Ostrowski)."""
+    """Eigenvalues of W (float64) and a bound of their error, from computed residuals and Q's defect (Weyl, Ostrowski)."""
     if not bool(torch.isfinite(W).all()):
         return torch.full((M,), math.nan, dtype=torch.float64), math.inf
     values, Q = torch.linalg.eigh(W)

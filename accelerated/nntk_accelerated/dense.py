@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.linalg import blas
 from torch import Tensor
 
 from nntk_accelerated.errors import SingularSystemError
@@ -19,13 +19,13 @@ _BLAS_LIMIT = 1024
 def add_outer(G: Tensor, Y: Tensor) -> None:
     """Lower triangle of G += Y Yᵀ, G (M, M) and Y (M, K) contiguous: M²K flops, half of a full product's.
 
-    torch has no symmetric rank-k update. A CPU's BLAS has; elsewhere and for large M, strips of the triangle are products.
+    torch has no symmetric rank-k update. NumPy's dot has, for a matrix times its own transpose, and lets other threads run
+    meanwhile (SciPy's BLAS wrappers do not); elsewhere and for large M, strips of the triangle are products.
     """
     M = G.shape[0]
     if G.device.type == "cpu" and M <= _BLAS_LIMIT:
-        syrk = blas.dsyrk if G.dtype == torch.float64 else blas.ssyrk
-        # BLAS counts by columns: it sees Gᵀ and Yᵀ, so its upper triangle is ours below
-        syrk(1.0, Y.numpy().T, beta=1.0, c=G.numpy().T, trans=1, lower=0, overwrite_c=1)
+        rows = Y.numpy()
+        G += torch.from_numpy(np.dot(rows, rows.T))
         return
     tile = max(_TILE // 2, M // 8) if M > _TILE else M
     for a in range(0, M, tile):
@@ -80,16 +80,18 @@ class Factor:
         right = (b if b.dim() == 2 else b[:, None]).to(self.factor.dtype)
         if self.pivots is None:
             half = torch.linalg.solve_triangular(self.factor, right, upper=False)
-            x = torch.linalg.solve_triangular(self.factor.mT, half, upper=True)
+            x: Tensor = torch.linalg.solve_triangular(self.factor.mT, half, upper=True)
         else:
             x = torch.linalg.ldl_solve(self.factor, self.pivots, right)
-        return x.view_as(b).to(b.dtype) if b.dim() == 2 else x[:, 0].to(b.dtype)
+        x = x.to(b.dtype)
+        return x if b.dim() == 2 else x[:, 0]
 
 
 def factorize(W: Tensor, *, definite: bool) -> Factor:
     """Factorize W (M, M), of which the lower triangle counts; it is overwritten.
 
-    definite: W is known to be positive definite but for rounding. Raises SingularSystemError if W is singular in its arithmetic.
+    definite: W is known to be positive definite but for rounding.
+    Raises SingularSystemError if W is singular in its arithmetic.
     """
     if definite:
         if not cholesky_(W):

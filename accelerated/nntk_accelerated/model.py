@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nntk_accelerated.activations import activation
 from nntk_accelerated.errors import InputError
 from nntk_accelerated.sharding import Ranks
+from nntk_accelerated.validation import number, whole_number
 
 __all__ = ["ShallowNet"]
 
@@ -42,7 +43,7 @@ class ShallowNet(nn.Module):
         negative_control: bool = False,
     ) -> None:
         super().__init__()
-        n, d = _count("width", width), _count("dim", dim)
+        n, d = whole_number("width", width), whole_number("dim", dim)
         if dtype not in (torch.float32, torch.float64):
             raise InputError("dtype", "torch.float32 or torch.float64", str(dtype))
         self._describe(n, beta, activation, negative_control)
@@ -90,14 +91,13 @@ class ShallowNet(nn.Module):
             setattr(net, name, nn.Parameter(t.detach().clone(memory_format=torch.contiguous_format)))
         return net
 
-    def _describe(self, width: int, beta: float, name: str, negative_control: bool) -> None:
-        if isinstance(beta, bool) or not isinstance(beta, int | float) or not math.isfinite(beta):
-            raise InputError("beta", "a finite number", repr(beta))
+    def _describe(self, width: int, beta: Any, name: str, negative_control: bool) -> None:
+        beta = number("beta", beta)
         inside = 0.5 <= beta <= 1 if negative_control else 0.5 < beta < 1
         if not inside:
             raise InputError("beta", "1/2 < beta < 1 (1/2 and 1 with negative_control=True)", repr(beta))
         self.width = width
-        self.beta = float(beta)
+        self.beta = beta
         self.activation = activation(name).name
         self.negative_control = negative_control
         self.ranks = Ranks()
@@ -105,15 +105,15 @@ class ShallowNet(nn.Module):
     @property
     def dim(self) -> int:
         """d, the dimension of the inputs."""
-        return self.w.shape[1]
+        return int(self.w.shape[1])
 
     @property
     def scale(self) -> float:
         """N^(-β)."""
-        return float(self.width) ** -self.beta
+        return math.pow(self.width, -self.beta)
 
     def shard(self, group: Any = None) -> ShallowNet:
-        """This rank's part of the net: neurons spread evenly over the ranks of a torch.distributed group (default: all).
+        """The rank's part of the net: neurons spread evenly over the ranks of a torch.distributed group (default: all).
 
         Call it with the same net on every rank. All quantities of this package then take the part in place of the net, return
         the same numbers on every rank, and per-neuron results for the rank's own neurons, `neurons`.
@@ -157,12 +157,6 @@ class ShallowNet(nn.Module):
     def extra_repr(self) -> str:
         part = f", neurons {self.neurons.start}:{self.neurons.stop}" if self.ranks.count > 1 else ""
         return f"width={self.width}, dim={self.dim}, beta={self.beta}, activation={self.activation!r}{part}"
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(name, "a whole number of at least 1", repr(value))
-    return value
 
 
 def _floating(name: str, value: Any) -> Tensor:

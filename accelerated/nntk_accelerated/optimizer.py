@@ -15,6 +15,7 @@ from nntk_accelerated.errors import IndefiniteError, InputError, RangeError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.problem import memory_guard, problem
 from nntk_accelerated.step import NewtonStep, damping, take
+from nntk_accelerated.validation import number
 
 __all__ = ["RegularizedNewton"]
 
@@ -28,12 +29,13 @@ class RegularizedNewton(torch.optim.Optimizer):
     >>> step = optimizer.step(X, y)          # a NewtonStep: loss, residual, certificate, damping, …
     >>> optimizer.bind(X, y).step(closure)   # for code that calls step(closure); returns the closure's loss
 
-    net            a ShallowNet, or a list of parameter groups {"params": […], "lr": …} that together hold just its three parameters,
-                   given with net=…; a group's lr scales its parameters' part of the one joint step.
+    net            a ShallowNet, or parameter groups {"params": […], "lr": …} that together hold just its three parameters, with
+                   of=net; a group's lr scales its parameters' part of the one joint step.
     gamma, scaling γ_N = γ N^(1-2β) with scaling="width" (E5), γ_N = γ with "fixed". The same in every group.
     lr             α; learning-rate schedulers act on it. lr = 0 leaves the group's parameters.
-    on_indefinite  when H + γ_N I is not proved positive definite: "raise" IndefiniteError (default), "step" all the same with the exact step of
-                   the indefinite system, or "increase" the damping to the smallest one that is proved positive definite, to 1 %, and report it.
+    on_indefinite  if H + γ_N I is not proved positive definite: "raise" IndefiniteError (default); "step" all the same, by the
+                    exact step of the indefinite system; or "increase" the damping to the smallest one that is proved positive
+                   definite, to 1 %, and report it.
     precision, chunk   as for `newton_step`.
 
     Gradients are not used and not touched. After any error the parameters are as before.
@@ -98,11 +100,11 @@ class RegularizedNewton(torch.optim.Optimizer):
         return first
 
     @torch.no_grad()
-    def step(self, X: Any = None, y: Any = None) -> Any:  # type: ignore[override]
-        """One step. step(X, y) returns the NewtonStep, for α = 1 and in the working precision; the parameters move by lr times its update.
+    def step(self, X: Any = None, y: Any = None) -> Any:
+        """One step. step(X, y) returns the NewtonStep, for α = 1; the parameters move by lr times its update.
 
-        step(closure) and step() take the data given to `bind`; step(closure) evaluates the closure first, with gradients enabled, and returns
-        what it returned, as other optimizers do.
+        step(closure) and step() take the data given to `bind`; step(closure) evaluates the closure first, gradients enabled,
+        and returns what it returned, as other optimizers do.
         Raises as `newton_step`, and IndefiniteError.
         """
         if y is not None:
@@ -145,10 +147,11 @@ class RegularizedNewton(torch.optim.Optimizer):
 
 
 def _rate(value: Any) -> float:
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number < math.inf:
-        raise InputError("lr", "a finite number of at least 0", repr(value))
-    return float(number)
+    expected = "a finite number of at least 0"
+    rate = number("lr", value, expected)
+    if rate < 0:
+        raise InputError("lr", expected, repr(value))
+    return rate
 
 
 def _refusal(step: NewtonStep, gamma: float) -> str:
@@ -159,8 +162,8 @@ def _refusal(step: NewtonStep, gamma: float) -> str:
         else "is not proved positive definite"
     )
     return (
-        f"H + γ_N I {what} at gamma = {gamma} (damping {step.damping:.3e}): {found.reason}. The parameters are unchanged; raise gamma, "
-        "or choose on_indefinite='increase' or 'step'"
+        f"H + γ_N I {what} at gamma = {gamma} (damping {step.damping:.3e}): {found.reason}. The parameters are unchanged; "
+        "raise gamma, or choose on_indefinite='increase' or 'step'"
     )
 
 

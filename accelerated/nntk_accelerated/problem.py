@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,9 @@ from nntk_accelerated.activations import Activation, activation
 from nntk_accelerated.errors import AcceleratedError, InputError, MemoryLimitError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.sharding import Ranks
+from nntk_accelerated.validation import whole_number
 
-__all__ = ["PRECISIONS", "Precision", "Problem", "memory_guard", "positive", "problem"]
+__all__ = ["PRECISIONS", "Precision", "Problem", "memory_guard", "problem"]
 
 T = TypeVar("T")
 
@@ -42,6 +42,11 @@ PRECISIONS = {
 _LANE_LIMIT = 1024
 """Up to this M each thread sums its own chunks; beyond, one chunk's products are large enough to be shared out by BLAS."""
 
+_FUSED_FROM = 2**24
+"""Entries of σ from which compiled loops are worth loading the compiler."""
+
+_FUSED_DIM = 16
+
 _WORKING_SET = 6 * 2**20
 """Bytes of one lane's temporaries on a CPU: they stay in its share of the last-level cache."""
 
@@ -51,6 +56,7 @@ class Problem:
     """One net and one data set in the working precision. X1 (M, d+1) = (1, x): here the bias comes first, c last.
 
     p = d+2 parameters a neuron; `local` neurons here, N in all; scale = N^(-β).
+    fused: the number of the activation's compiled loops (see `fused`), None where torch does the work.
     """
 
     net: ShallowNet
@@ -64,6 +70,7 @@ class Problem:
     ranks: Ranks
     chunk: int
     lanes: int
+    fused: int | None = None
 
     @property
     def M(self) -> int:
@@ -107,10 +114,8 @@ class Problem:
     def jets(self, part: slice | Tensor, order: int) -> tuple[Tensor, ...]:
         """(σ, σ', σ'')[:order+1] at z = wᵢ·xₘ + ηᵢ, each (M, n), for the neurons of `part`."""
         eta, w = self.eta[part].to(self.dtype), self.w[part].to(self.dtype)
-        if w.shape[1] == 1:
-            z = torch.addcmul(eta, self.X1[:, 1:], w[:, 0])
-        else:
-            z = torch.addmm(eta, self.X1[:, 1:], w.t())
+        x = self.X1[:, 1:]
+        z = torch.addcmul(eta, x, w[:, 0]) if w.shape[1] == 1 else torch.addmm(eta, x, w.t())
         return self.activation.jets(z, order)
 
     def sweep(self, work: Callable[[list[slice]], T]) -> list[T]:
@@ -185,8 +190,8 @@ def problem(
         raise InputError("precision", f"one of {', '.join(PRECISIONS)}", repr(precision))
     chosen = PRECISIONS[precision]
     M, p, local = X.shape[0], net.dim + 2, net.c.shape[0]
-    if chunk is not None and (isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1):
-        raise InputError("chunk", "a whole number of neurons, at least 1", repr(chunk))
+    if chunk is not None:
+        whole_number("chunk", chunk, "a whole number of neurons, at least 1")
     on_cpu = net.c.device.type == "cpu"
     lanes = torch.get_num_threads() if on_cpu and M <= _LANE_LIMIT else 1
     size = chosen.working.itemsize * (M * (p + 4) + 6 * p * p)  # temporaries for one neuron
@@ -215,15 +220,18 @@ def problem(
         ranks=net.ranks,
         chunk=chunk,
         lanes=lanes,
+        fused=_fused(net, chosen, M) if on_cpu and M * local >= _FUSED_FROM else None,
     )
 
 
-def positive(name: str, value: Any) -> float:
-    """A finite number above zero. Raises InputError otherwise."""
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
-        raise InputError(name, "a finite number above 0", repr(value))
-    return float(number)
+def _fused(net: ShallowNet, chosen: Precision, M: int) -> int | None:
+    if chosen.working != torch.float64 or net.c.dtype != torch.float64 or M > _LANE_LIMIT or net.dim > _FUSED_DIM:
+        return None
+    try:
+        from nntk_accelerated import fused
+    except ImportError:  # numba is an extra
+        return None
+    return fused.KINDS.get(net.activation)
 
 
 def _data(name: str, value: Any, net: ShallowNet, dims: int) -> Tensor:
@@ -256,7 +264,10 @@ def _memory(device: torch.device) -> int:
 
 def _memory_message(M: int, N: int, chunk: int, need: int | None) -> str:
     about = f" (about {need / 2**30:.1f} GiB)" if need else ""
-    return f"M = {M}, N = {N}, chunk = {chunk} do not fit in memory{about}: lower chunk, or M (the M×M matrix is M² numbers), or use more ranks"
+    return (
+        f"M = {M}, N = {N}, chunk = {chunk} do not fit in memory{about}: lower chunk, or M (the M×M matrix takes M² numbers), "
+        "or use more ranks"
+    )
 
 
 @contextlib.contextmanager

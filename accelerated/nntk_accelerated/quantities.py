@@ -17,7 +17,7 @@ __all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "output
 
 
 def outputs(net: Any, X: Any, *, precision: str | None = None, chunk: int | None = None) -> Tensor:
-    """f(X) (M,), equation (E1), without gradients; memory O(chunk·M) where calling the net takes O(N·M). Raises as `newton_step`."""
+    """f(X) (M,), equation (E1), without gradients, in memory O(chunk·M). Raises as `newton_step`."""
     P = problem(net, X, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
         return stream.outputs(P)

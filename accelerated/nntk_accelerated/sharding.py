@@ -23,8 +23,9 @@ TIMEOUT = 60.0
 
 
 def init_process_group(backend: str | None = None, *, timeout: float = TIMEOUT) -> None:
-    """Join the processes that `torchrun` started; NCCL where each has a GPU, gloo otherwise. A silent rank is given up after `timeout` seconds.
+    """Join the processes that `torchrun` started; NCCL where each has a GPU, gloo otherwise.
 
+    A rank that stays silent for `timeout` seconds is given up.
     Raises InputError for a timeout that is not positive, ProcessGroupError if the processes do not find each other.
     """
     if not timeout > 0:
@@ -85,7 +86,7 @@ class Ranks:
         except RuntimeError as error:
             raise ProcessGroupError(f"rank {self.rank} of {self.count}: a sum over the ranks failed: {error}") from error
         if buffer is not tensors[0]:
-            for t, part in zip(tensors, buffer.split([t.numel() for t in tensors]), strict=True):
+            for t, part in zip(tensors, torch.split(buffer, [t.numel() for t in tensors]), strict=True):
                 t.copy_(part.view_as(t))
 
     def gather(self, values: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ class Ranks:
 
     def differentiable_sum(self, values: Tensor) -> Tensor:
         """The sum over the ranks, each of which then differentiates its own part."""
-        return values if self.count == 1 else _Sum.apply(values, self)  # type: ignore[no-any-return, no-untyped-call]
+        return values if self.count == 1 else _Sum.apply(values, self)  # type: ignore[no-untyped-call]
 
 
 class _Sum(torch.autograd.Function):
@@ -114,5 +115,5 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None

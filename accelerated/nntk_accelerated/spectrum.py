@@ -14,8 +14,9 @@ from nntk_accelerated import stream
 from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
 from nntk_accelerated.errors import InputError, SingularSystemError
 from nntk_accelerated.model import ShallowNet
-from nntk_accelerated.problem import Problem, memory_guard, positive, problem
+from nntk_accelerated.problem import Problem, memory_guard, problem
 from nntk_accelerated.step import damping
+from nntk_accelerated.validation import positive, whole_number
 
 __all__ = [
     "Inertia",
@@ -67,7 +68,7 @@ def count(P: Problem, S: Tensor, mu: float) -> int:
 
 @dataclass(frozen=True)
 class MinEigenvalue:
-    """λ_min(H) lies in [lower, upper]; `proved` if both ends are certified, else by floating-point inertia. `value` is the middle.
+    """λ_min(H) lies in [lower, upper], with `value` in the middle; `proved` if both ends are certified.
 
     evaluations   inertia counts spent.
     converged     is the interval as narrow as was asked for? Not where λ_min is lost among rounding errors.
@@ -89,8 +90,9 @@ def min_eigenvalue(
 ) -> MinEigenvalue:
     """λ_min(H) by spectrum slicing (E14): bisection on the inertia of H - xI, until the interval's width is rtol·|λ_min|.
 
-    JᵀJ/M has rank at most M and is positive semidefinite, so λ_min(H) lies between the smallest and the (M+1)-th smallest eigenvalue
-    of S, which cost O(N): few counts of O(NM²) remain. Raises InputError for rtol outside [1e-14, 1), and as `newton_step`.
+    JᵀJ/M has rank at most M and is positive semidefinite, so λ_min(H) lies between the smallest and the (M+1)-th smallest
+    eigenvalue of S, which cost O(N): few counts of O(NM²) remain.
+    Raises InputError for rtol outside [1e-14, 1), and as `newton_step`.
     """
     if not 1e-14 <= positive("rtol", rtol) < 1:
         raise InputError("rtol", "a number in [1e-14, 1)", repr(rtol))
@@ -188,7 +190,7 @@ def sufficient_gamma(net: Any, X: Any, y: Any, *, precision: str | None = None, 
     """
     P = problem(net, X, y, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
-        return float(P.net.width) ** (P.net.beta - 1) * _rho(P) * (1 + 1e-3 * torch.finfo(P.dtype).eps ** 0.5)
+        return float(math.pow(P.net.width, P.net.beta - 1) * _rho(P) * (1 + 4e3 * torch.finfo(P.dtype).eps)
 
 
 def _rho(P: Problem) -> float:
@@ -213,9 +215,9 @@ def _rho(P: Problem) -> float:
 class RequiredWidth:
     """Width from which H + γ_N I is positive definite, for nets drawn by one law.
 
-    sufficient   N > (ρ/γ)^(1/(1-β)) (E16), with ρ taken from the widest net looked at; may exceed anything that fits a machine.
-    first        smallest width looked at, on a path of doubling and bisection, from which every wider one on the path is proved positive
-                 definite; None if none was up to the largest.
+    sufficient   N > (ρ/γ)^(1/(1-β)) (E16), with ρ from the widest net looked at; may exceed what fits any machine.
+    first        smallest width looked at, on a path of doubling and bisection, that is proved positive definite, as is the next
+                 wider one; None if none was up to the largest.
     observed     (width, certificate's verdict) of every net looked at, by width.
     """
 
@@ -234,22 +236,21 @@ def required_width(
     precision: str | None = None,
     chunk: int | None = None,
 ) -> RequiredWidth:
-    """The width at which nets make(N) become positive definite at this γ (E5): by (E16), and by inertia with doubling and bisection.
+    """The width at which nets make(N) become positive definite at this γ (E5): by (E16), and by certificates along a bisection.
 
     The nets are random, so the threshold is that of these nets, and need not be sharp; all that was seen is returned.
     Raises InputError if make(N) is no ShallowNet of width N, or `largest` is below 1; otherwise as `newton_step`.
     """
     if not callable(make):
         raise InputError("make", "a function from a width to a ShallowNet", type(make).__name__)
-    if isinstance(largest, bool) or not isinstance(largest, int) or largest < 1:
-        raise InputError("largest", "a whole number of at least 1", repr(largest))
+    whole_number("largest", largest)
     g = positive("gamma", gamma)
     seen: dict[int, tuple[str, float, float]] = {}
 
     def definite(width: int) -> bool:
         if width not in seen:
             net = make(width)
-            if not isinstance(net, ShallowNet) or net.width != width:
+            if type(net) is not ShallowNet or net.width != width:
                 raise InputError("make", f"a ShallowNet of width {width} for make({width})", repr(net))
             P = problem(net, X, y, precision=precision, chunk=chunk)
             with memory_guard(P), torch.no_grad():

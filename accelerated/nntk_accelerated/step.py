@@ -14,7 +14,8 @@ from nntk_accelerated import stream
 from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
 from nntk_accelerated.dense import Factor
 from nntk_accelerated.errors import InputError, RangeError, RefinementError
-from nntk_accelerated.problem import PRECISIONS, Problem, memory_guard, positive, problem
+from nntk_accelerated.problem import PRECISIONS, Problem, memory_guard, problem
+from nntk_accelerated.validation import positive
 
 __all__ = ["NewtonStep", "damping", "gauss_newton_step", "newton_step"]
 
@@ -27,13 +28,14 @@ _REFINEMENTS = {PRECISIONS["float64"]: 10, PRECISIONS["mixed"]: 40, PRECISIONS["
 
 @dataclass(frozen=True)
 class NewtonStep:
-    """Δ = -α (H + μI)⁻¹ Jᵀr/M (E6), to be added to the parameters, and what is known about it. The same on every rank but `update`.
+    """Δ = -α (H + μI)⁻¹ Jᵀr/M (E6), to be added to the parameters, and its evidence. The same on every rank but `update`.
 
     update                (n, d+2): (c, w, η) of each neuron held here; a view of (d+2, n) storage, in the working dtype.
     damping               μ = γ_N, the number added to H's diagonal.
     loss                  L = |r|²/(2M) (E2) before the step.
-    residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + μI, in 2-norms, ‖A‖ from below by a Rayleigh quotient.
-    negative_eigenvalues  of A: as proved in `certificate`, else by the floating-point factorization. The step is exact in either case.
+    residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + μI, in 2-norms; ‖A‖ is bounded from below by a
+                          Rayleigh quotient.
+    negative_eigenvalues  of A: as proved in `certificate`, else by the floating-point factorization.
     certificate           what is proved of A.
     gradient_norm         ‖∇L‖.
     refinements           refinement steps taken.
@@ -93,13 +95,13 @@ def newton_step(
 
     net        a ShallowNet, whole or one rank's part; X (M, d), y (M,) of its dtype, on its device.
     gamma      γ > 0; γ_N = γ N^(1-2β) (E5), or γ_N = γ with scaling="fixed".
-    precision  "float64", "mixed" (M×M products in float32, everything else and the accuracy in float64) or "float32"; by default
-               the net's dtype.
+    precision  "float64", "mixed" (M×M products in float32, everything else and the accuracy in float64) or "float32"; by
+               default the net's dtype.
     chunk      neurons at a time. Same chunk, thread count and machine: same bits.
 
     The step is the exact one whether or not H + γ_N I is positive definite; the result says which it was.
-    Raises InputError before any work; SingularSystemError, RefinementError or RangeError if there is no step to the accuracy of the
-    precision; MemoryLimitError; ProcessGroupError.
+    Raises InputError before any work; SingularSystemError, RefinementError or RangeError if there is no step to the accuracy of
+    the precision; MemoryLimitError; ProcessGroupError.
     """
     return _step(net, X, y, gamma, alpha, scaling, precision, chunk, curvature=True)
 
@@ -171,9 +173,9 @@ class _Solution:
 def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _Solution:
     """Solve W (v, t) = (-αr, 0), and again for what is left, until the residual of A Δ = -α Jᵀr/M is at rounding level.
 
-    While it helps, v is refined: a pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and Jᵀv - DΔ, whose sizes bound the residual.
-    That ends where v lies along the small modes: Jᵀv cancels, and D⁻¹ enlarges its rounding error. Then Δ itself is refined, at one
-    pass more for the residual.
+    While it helps, v is refined: a pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and Jᵀv - DΔ, whose sizes bound the
+    residual. That ends where v lies along the small modes: Jᵀv cancels, and D⁻¹ enlarges its rounding error. Then Δ itself is
+    refined, at one pass more for the residual.
     """
     M, eps = P.M, torch.finfo(P.dtype).eps
     k = 0 if K.border is None else K.border.values.shape[0]
@@ -219,6 +221,6 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
         solved = stream.correct(P, K, update, v, F.solve(right))
     advice = "raise gamma" + ("" if P.precision.product == torch.float64 else ", or use precision='float64'")
     raise RefinementError(
-        f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: the damped "
-        f"Hessian is singular to within {P.precision.product}; {advice}"
+        f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: "
+        f"the damped Hessian is singular to within {P.precision.product}; {advice}"
     )

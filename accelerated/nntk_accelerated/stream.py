@@ -1,12 +1,12 @@
-"""The passes over the neurons: outputs, blocks and Gram matrix, solve. Each touches a chunk of J at a time and never stores J.
+"""The passes over the neurons: outputs, blocks and Gram matrix, solve. Each forms a chunk of J at a time and never stores J.
 
-Notation, per neuron i with p = d+2 parameters in the order (η, w, c): J_i (p, M) its rows of Jᵀ (E3), D_i = S_i + μI its block (E4),
-μ the damping. A = H + μI = D + JᵀJ/M. With v = (h - JΔ)/M the system AΔ = Jᵀh/M falls into
+Notation, per neuron i with p = d+2 parameters in the order (η, w, c): J_i (p, M) its rows of Jᵀ (E3), D_i = S_i + μI its block
+(E4), μ the damping. A = H + μI = D + JᵀJ/M. With v = (h - JΔ)/M the system AΔ = Jᵀh/M falls into
 
     D Δ = Jᵀ v,    (M I + J D⁻¹ Jᵀ) v = h                                                                     (E13)
 
-A direction in which a block is nearly singular would spoil the sum J D⁻¹ Jᵀ although A need not be singular. So D is split: with V
-the orthonormal basis of those few directions, Λ their eigenvalues, and D' the rest,
+A direction in which a block is nearly singular would spoil the sum J D⁻¹ Jᵀ although A need not be singular. So D is split:
+with V the orthonormal basis of those few directions, Λ their eigenvalues, and D' the rest,
 
     W (v, t) = (h, 0),   W = [[M I + J D'⁻¹ Jᵀ, J V], [(J V)ᵀ, -Λ]],   Δ = D'⁻¹ Jᵀ v + V t
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,10 @@ def outputs(P: Problem) -> Tensor:
 
     def work(chunks: list[slice]) -> Tensor:
         f = P.zeros(P.M)
+        if P.fused is not None:
+            for part in chunks:
+                _compiled().outputs(P.fused, *_neurons(P, part), f.numpy(), _compiled().block_size(P.M))
+            return f
         for part in chunks:
             (value,) = P.jets(part, 0)
             f.addmv_(value, P.c[part].to(P.dtype))
@@ -62,7 +67,19 @@ def outputs(P: Problem) -> Tensor:
     return f
 
 
-# ------------------------------------------------------------------------------------------------------------------------ blocks
+def _compiled() -> Any:
+    """The module of compiled loops; its import starts numba."""
+    from nntk_accelerated import fused
+
+    return fused
+
+
+def _neurons(P: Problem, part: slice) -> tuple[Any, ...]:
+    """(c, w, η, X1ᵀ) of some neurons as NumPy arrays."""
+    return P.c[part].numpy(), P.w[part].numpy(), P.eta[part].numpy(), P.X1.t().contiguous().numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------------- blocks
 
 
 def _pairs(P: Problem) -> list[tuple[int, int]]:
@@ -183,6 +200,9 @@ def gram(P: Problem, mu: float, *, r: Tensor | None = None, S: Tensor | None = N
     def work(chunks: list[slice]) -> Tensor:
         G = P.zeros(P.M, P.M, dtype=P.precision.product)
         Y = None
+        if P.fused is not None and S is not None and mu > 0:
+            _compiled_gram(P, G, S, weights, mu, good, chunks)
+            return G
         for part in chunks:
             jets = P.jets(part, 1 if weights is None else 2)
             if weights is not None:
@@ -211,6 +231,35 @@ def gram(P: Problem, mu: float, *, r: Tensor | None = None, S: Tensor | None = N
         border, negative = _odd_neurons(P, S, mu, odd, G)
     P.ranks.sum(G)
     return Gram(G, S, mu, odd, border, negative, definite=int(count) == 0 or (border is None and negative == 0))
+
+
+def _compiled_gram(
+    P: Problem, G: Tensor, S: Tensor, weights: tuple[Tensor, Tensor] | None, mu: float, good: Tensor, chunks: list[slice]
+) -> None:
+    """One lane's share of `gram`, by the compiled loops."""
+    sums = _weights(P, P.zeros(P.M)) if weights is None else weights
+    first, second = (t.numpy() for t in sums)
+    B = _compiled().block_size(P.M)
+    Y = None
+    for part in chunks:
+        columns = P.p * B * -(-(part.stop - part.start) // B)
+        if Y is None or Y.shape[1] != columns:
+            Y = torch.empty(P.M, columns, dtype=G.dtype)
+        _compiled().gram_rows(
+            P.fused,
+            *_neurons(P, part),
+            first,
+            second,
+            S[:, part].numpy(),
+            weights is not None,
+            mu,
+            P.scale,
+            1 / (mu * _NEAR),
+            Y.numpy(),
+            good[part].numpy(),
+            B,
+        )
+        add_outer(G, Y)
 
 
 def _cholesky_basis(D: Tensor, mu: float) -> tuple[Tensor, Tensor]:
@@ -321,7 +370,7 @@ def factor(P: Problem, K: Gram) -> tuple[Factor, int]:
     return done, K.negative + k - done.negative
 
 
-# ------------------------------------------------------------------------------------------------------------------------- solve
+# ----------------------------------------------------------------------------------------------------------------------- solve
 
 
 @dataclass(frozen=True)
@@ -380,9 +429,16 @@ class _Visit:
 
 
 def _visits(
-    P: Problem, K: Gram, sums: tuple[tuple[int, ...], ...], each: Callable[[_Visit, list[Tensor]], None]
+    P: Problem,
+    K: Gram,
+    sums: tuple[tuple[int, ...], ...],
+    each: Callable[[_Visit, list[Tensor]], None],
+    compiled: Callable[[slice, list[Tensor]], None] | None = None,
 ) -> list[Tensor]:
-    """Run `each` on every chunk, with accumulators of the given shapes; their totals over lanes and ranks."""
+    """Run `each` on every chunk, with accumulators of the given shapes; their totals over lanes and ranks.
+
+    `compiled` does the same for a chunk's safe neurons, in place of `each`.
+    """
     doubtful = None
     if K.odd.shape[0]:
         doubtful = torch.zeros(P.local, dtype=torch.bool, device=P.device)
@@ -390,6 +446,10 @@ def _visits(
 
     def work(chunks: list[slice]) -> list[Tensor]:
         totals = [P.zeros(*size) for size in sums]
+        if compiled is not None and K.mu > 0:
+            for part in chunks:
+                compiled(part, totals)
+            return totals
         for part in chunks if K.mu > 0 else []:
             value, slope = P.jets(part, 1)
             D = block(P, K.S, part, K.mu)
@@ -469,7 +529,27 @@ def solve(P: Problem, K: Gram, v: Tensor, t: Tensor, update: Tensor, *, r: Tenso
         sums[3] += (q * blocks.matvec(visit.D, q)).sum()
         sums[4] += g.square().sum()
 
-    image, sums = _visits(P, K, ((P.M, 1 if r is None else 2), (5,)), each)
+    def compiled(part: slice, totals: list[Tensor]) -> None:
+        image, sums = totals
+        assert K.S is not None
+        rows = P.zeros(image.shape[1], P.M)
+        _compiled().solve(
+            P.fused,
+            *_neurons(P, part),
+            K.S[:, part].numpy(),
+            K.mu,
+            P.scale,
+            1 / (K.mu * _NEAR),
+            columns.numpy(),
+            update[:, part].numpy(),
+            rows.numpy(),
+            sums.numpy(),
+            _compiled().block_size(P.M),
+        )
+        image += rows.t()
+
+    fused = compiled if P.fused is not None and K.S is not None else None
+    image, sums = _visits(P, K, ((P.M, 1 if r is None else 2), (5,)), each, fused)
     length, local, probe, curved, gradient = sums.double().tolist()
     operator = 0.0
     if r is not None and probe > 0:
