@@ -190,7 +190,7 @@ def sufficient_gamma(net: Any, X: Any, y: Any, *, precision: str | None = None, 
     """
     P = problem(net, X, y, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
-        return float(math.pow(P.net.width, P.net.beta - 1) * _rho(P) * (1 + 4e3 * torch.finfo(P.dtype).eps)
+        return float(math.pow(P.net.width, P.net.beta - 1) * _rho(P) * (1 + 4e3 * torch.finfo(P.dtype).eps))
 
 
 def _rho(P: Problem) -> float:
