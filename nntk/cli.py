@@ -73,7 +73,8 @@ def verify(
     # The two files are looked at by `load` and `check_report`, which know more than typer (hence readable=False).
     with _messages():
         from nntk.data import default_data, load
-        from nntk.verify import check_report, select
+        from nntk.reports import check_report
+        from nntk.verify import select
         from nntk.verify import verify as run
         from nntk_proofs_checks import CLAIMS, Effort
         from nntk_reference import InputError
@@ -87,6 +88,27 @@ def verify(
         if data is not None and json is not None and json.exists() and json.samefile(data):
             raise InputError("--json", "a file other than the data's", repr(str(json)))
         code = run(claims, problem, Effort.QUICK if quick else Effort.FULL if full else Effort.DEFAULT, json)
+    raise typer.Exit(code)
+
+
+bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure, beside the machine's own GEMM rate.")
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.command(epilog="Example: nntk bench step --quick --json step.json", short_help="The exact Newton step.")
+def step(
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes, fewer rounds.")] = False,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Write the numbers as JSON.")] = None,
+) -> None:
+    """Measure the exact step: rate, memory, inertia, other methods, two processes. Exit code 0 if every wish is met, else 1."""
+    with _messages():
+        from nntk.bench import bench_step
+        from nntk.reports import check_report
+
+        if json is not None:
+            check_report(json)
+        code = bench_step(device, quick, json)
     raise typer.Exit(code)
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import io
 import json
 import math
-import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
-from uuid import uuid4
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -23,10 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nntk import __version__
+from nntk.reports import write_report
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, Result, run
 from nntk_reference import InputError, Verdict
 
-__all__ = ["UnknownClaimError", "check_report", "select", "verify"]
+__all__ = ["UnknownClaimError", "select", "verify"]
 
 _OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠"}
 _ASCII = str.maketrans({"≤": "<=", "≥": ">=", "≠": "!=", "π": "pi"})
@@ -82,7 +78,7 @@ def verify(claims: Sequence[Claim], problem: Problem, effort: Effort, report: Pa
         _show(out, results, len(claims), time.perf_counter() - start)
     finally:  # a reader of stdout that has gone away does not take the report with it
         if report is not None:
-            _write(report, json.dumps(_record(problem, results), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+            write_report(report, json.dumps(_record(problem, results), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
     if interrupted:
         left_out = ", ".join(claim.id for claim in claims[len(results) :])
         print(f"nntk: interrupted; left out: {left_out or 'nothing'}", file=sys.stderr)
@@ -203,46 +199,3 @@ def _record(problem: Problem, results: Sequence[Result]) -> dict[str, Any]:
 
 def _finite(number: float | None) -> float | None:
     return float(number) if number is not None and math.isfinite(number) else None
-
-
-def check_report(path: Path) -> None:
-    """Find out before any work whether a report can be written to this file. Raises InputError."""
-    with _refusals(path):
-        target = path.resolve()
-        if target.exists() and not target.is_file():
-            raise OSError(errno.EISDIR, "a directory" if target.is_dir() else "not a regular file")
-        if target.exists() and not os.access(target, os.W_OK):
-            raise OSError(errno.EACCES, "write-protected")
-        if not target.parent.is_dir():
-            raise OSError(errno.ENOENT, f"no folder {str(path.parent)!r}")
-        probe = _beside(target)
-        probe.touch(exist_ok=False)
-        probe.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; until then the one in its place stays as it is. Raises InputError."""
-    with _refusals(path):
-        target = path.resolve()
-        draft = _beside(target)
-        try:
-            with draft.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-                file.write(text)
-            if target.exists():
-                shutil.copymode(target, draft)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".nntk-{uuid4().hex}")
-
-
-@contextmanager
-def _refusals(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:  # the last two: links in a circle, a name with a null byte
-        reason = getattr(error, "strerror", None) or error
-        raise InputError("--json", "a file that can be written", f"{str(path)!r} ({reason})") from None

@@ -141,7 +141,7 @@ class ShallowNet(nn.Module):
         """Which neurons of the whole net these are."""
         return slice(*self.ranks.slice(self.width))
 
-    def forward(self, X: Tensor) -> Tensor:
+    def forward(self, X: Any) -> Tensor:
         """f(X) (M,) for X (M, d), equation (E1). Differentiable; the same numbers on every rank of a sharded net.
 
         Memory is O(MN) here; `outputs` streams. Raises InputError for another shape, dtype or device.

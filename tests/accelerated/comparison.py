@@ -1,0 +1,198 @@
+"""What the tests of the accelerated step measure with: the reference's matrices, residuals over balls, sizes of errors.
+
+A float32 net is compared with the float64 network of the same, rounded parameters, so that both compute on the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from flint import arb, arb_mat, ctx
+
+import nntk_reference as reference
+from nntk_accelerated import ShallowNet
+from nntk_accelerated.activations import ACTIVATIONS as FAST
+from nntk_accelerated.activations import ERROR
+from nntk_reference import Ball, Network
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+KINDS = {"float32": np.float32, "float64": np.float64}
+PRECISE = Ball(256)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and its data, for both packages, and what reproduces them."""
+
+    net: Network
+    X: np.ndarray
+    y: np.ndarray
+    told: str
+
+    def torch(self, dtype: str = "float64", device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
+        """(net, X, y) for the accelerated package. In float32 only for a case that `rounded` made."""
+
+        def tensor(values: np.ndarray) -> torch.Tensor:
+            t = torch.tensor(values, dtype=DTYPES[dtype], device=device)
+            assert np.array_equal(t.double().cpu().numpy(), values), "the two packages would get different numbers"
+            return t
+
+        net = ShallowNet.from_arrays(
+            tensor(self.net.c),
+            tensor(self.net.w),
+            tensor(self.net.eta),
+            beta=self.net.beta,
+            activation=self.net.activation,
+            negative_control=self.net.negative_control,
+        )
+        return net, tensor(self.X), tensor(self.y)
+
+
+def rounded(net: Network, X: Any, y: Any, dtype: str = "float64", told: str = "") -> Case:
+    """The case with all its numbers rounded to `dtype`."""
+    kind = KINDS[dtype]
+
+    def keep(values: Any) -> np.ndarray:
+        return np.asarray(values, dtype=np.float64).astype(kind).astype(np.float64)
+
+    small = Network(keep(net.c), keep(net.w), keep(net.eta), net.beta, net.activation, negative_control=net.negative_control)
+    X, y = keep(X), keep(y)
+    described = f"Network({small.c.tolist()}, {small.w.tolist()}, {small.eta.tolist()}, {small.beta!r}, {small.activation!r})"
+    return Case(small, X, y, told or f"{described}, X = {X.tolist()}, y = {y.tolist()}")
+
+
+def seeded(
+    seed: int,
+    width: int,
+    dim: int,
+    count: int,
+    *,
+    activation: str = "tanh",
+    beta: float = 0.75,
+    dtype: str = "float64",
+    size: float = 1.0,
+) -> Case:
+    """A generic case: the paper's law, x ~ N(0, I), y ~ N(0, size²)."""
+    rng = np.random.default_rng(seed)
+    net = reference.sample_network(width, dim, beta=beta, activation=activation, seed=rng)
+    X, y = rng.standard_normal((count, dim)), size * rng.standard_normal(count)
+    return rounded(net, X, y, dtype, f"seeded({seed}, {width}, {dim}, {count}, {activation=}, {beta=}, {dtype=}, {size=})")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A, g, J and r of the reference in float64, and the sizes of the errors that floating point makes in them.
+
+    A_error  in units of eps: a bound of the 2-norm of the rounding errors of A's entries, to first order
+    g_error  likewise for g
+    """
+
+    A: np.ndarray
+    g: np.ndarray
+    J: np.ndarray
+    r: np.ndarray
+    eigenvalues: np.ndarray
+    A_error: float
+    g_error: float
+
+    @property
+    def norm(self) -> float:
+        return float(np.abs(self.eigenvalues).max())
+
+    def doubtful(self, eps: float) -> float:
+        """Eigenvalues below this size have no sign in arithmetic of `eps`: their own computation errs by n eps ‖A‖."""
+        return eps * (len(self.A) * self.norm + self.A_error)
+
+
+def truth(case: Case, damping: float, *, curvature: bool = True) -> Truth:
+    """Dense, from the reference, with first-order error sizes from absolute values."""
+    net, X, y = case.net, case.X, case.y
+    N, M, scale = net.width, len(X), float(net.width) ** -net.beta
+    J = reference.jacobian(net, X)
+    flat = J.reshape(M, -1)
+    S = reference.residual_hessian(net, X, y) if curvature else np.zeros((N, net.dim + 2, net.dim + 2))
+    A = flat.T @ flat / M
+    p = net.dim + 2
+    for i in range(N):
+        A[i * p : (i + 1) * p, i * p : (i + 1) * p] += S[i]
+    A[np.diag_indices(len(A))] += damping
+    r = reference.outputs(net, X) - y
+    g = reference.gradient(net, X, y).reshape(-1)
+
+    # sizes of the errors, in units of eps (a rounding is half of that): of z, σ, σ', σ'', r, J, S
+    z = X @ net.w.T + net.eta
+    sigma = FAST[net.activation].jets(torch.tensor(z), 2)
+    value, slope, bend = (np.abs(t.numpy()) for t in sigma)
+    third = np.broadcast_to(np.asarray(FAST[net.activation].bounds(torch.tensor(np.abs(z)))[3]), z.shape)
+    dz = (net.dim + 2) * (np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)) / 2
+    d_value, d_slope, d_bend = (
+        ERROR / 2 * np.maximum(1, a) + b * dz for a, b in ((value, slope), (slope, bend), (bend, third))
+    )
+    c, q = np.abs(net.c), np.sqrt(1 + (X * X).sum(1))
+    dr = scale * ((d_value + (N + 8) / 2 * value) @ c) + 2 * (np.abs(r) + np.abs(y))
+    few = 4 + p  # operations on top of the jets in one entry
+    dJ2 = scale**2 * ((d_value + few * value) ** 2 + (c * q[:, None] * (d_slope + few * slope)) ** 2)  # per (m, i)
+    dJ, J_size = np.sqrt(dJ2.sum()), norm(flat)
+    cross = scale / M * ((dr[:, None] * slope + np.abs(r)[:, None] * (d_slope + M * slope)) * q[:, None]).sum(0)
+    curved = scale / M * c * ((dr[:, None] * bend + np.abs(r)[:, None] * (d_bend + M * bend)) * q[:, None] ** 2).sum(0)
+    dS = float((cross + curved).max()) if curvature else 0.0
+    A_error = 2 * J_size * dJ / M + J_size**2 + dS + damping
+    g_error = (dJ * norm(r) + J_size * norm(dr)) / M + J_size * norm(r)
+    return Truth(A, g, flat, r, np.linalg.eigvalsh(A), float(A_error), float(g_error))
+
+
+def reached(case: Case) -> float:
+    """The largest |wᵢ||xₘ| + |ηᵢ|: how far from 0 an activation is looked at."""
+    return float((np.linalg.norm(case.X, axis=1).max() * np.linalg.norm(case.net.w, axis=1) + np.abs(case.net.eta)).max())
+
+
+def exact(values: Any) -> np.ndarray:
+    """float64 numbers as the balls that they are."""
+    return np.vectorize(lambda v: arb(float(v)), otypes=[object])(np.asarray(values, dtype=np.float64))
+
+
+def ball_matrix(case: Case, damping: Any, *, curvature: bool = True) -> np.ndarray:
+    """A = H + damping I over balls of 256 bits; the damping is the exact float."""
+    with ctx.workprec(PRECISE.bits):
+        if curvature:
+            A = reference.hessian(case.net, case.X, case.y, arithmetic=PRECISE).copy()
+        else:
+            J = reference.jacobian(case.net, case.X, arithmetic=PRECISE).reshape(len(case.X), -1)
+            A = J.T @ J / len(J)
+        A[np.diag_indices(len(A))] += arb(damping)
+    return A
+
+
+def ball_residual(case: Case, damping: float, update: np.ndarray, alpha: float, *, curvature: bool = True) -> float:
+    """‖AΔ + αg‖₂ for the exact A and g and the update as stored, rounded up."""
+    with ctx.workprec(PRECISE.bits):
+        A = ball_matrix(case, damping, curvature=curvature)
+        g = reference.gradient(case.net, case.X, case.y, arithmetic=PRECISE).reshape(-1)
+        left = A @ exact(update.reshape(-1)) + arb(alpha) * g
+        return float(sum((v * v for v in left), arb(0)).sqrt().upper())
+
+
+def ball_inertia(case: Case, damping: Any) -> reference.Inertia:
+    """Proved inertia of H + damping I."""
+    with ctx.workprec(PRECISE.bits):
+        return reference.inertia(ball_matrix(case, damping), PRECISE)
+
+
+def spectral_norm_upper(E: np.ndarray) -> float:
+    """The spectral norm of a small symmetric ball matrix, from above: (trace of E⁶⁴)^(1/64), at most n^(1/64) too large."""
+    with ctx.workprec(PRECISE.bits):
+        power = arb_mat(E.tolist())
+        for _ in range(6):  # E^64
+            power = power * power
+        trace = sum((power[i, i] for i in range(power.nrows())), arb(0))
+        return float(abs(trace).upper() ** (arb(1) / 64)) if abs(trace).upper() > 0 else 0.0
+
+
+def norm(values: Any) -> float:
+    """The 2-norm without underflow or overflow of squares."""
+    flat = np.abs(np.asarray(values, dtype=np.float64)).reshape(-1)
+    size = float(flat.max(initial=0.0))
+    return size * float(np.linalg.norm(flat / size)) if 0 < size < np.inf else size

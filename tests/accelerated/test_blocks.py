@@ -1,0 +1,226 @@
+"""Component-wise Cholesky and Jacobi against numpy.linalg, one matrix at a time; failures must stay with their own matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import EPS, THRESHOLD
+
+from nntk_accelerated import blocks
+
+Array = np.ndarray
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+# Ratios are ‖error‖_F / (p eps ‖D‖₂). A Jacobi sweep or a Cholesky factorization does O(p) operations on every entry.
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def orthogonal(rng: np.random.Generator, p: int) -> Array:
+    return np.linalg.qr(rng.standard_normal((p, p)))[0]
+
+
+def with_spectrum(rng: np.random.Generator, values: Array) -> Array:
+    Q = orthogonal(rng, len(values))
+    D = (Q * values) @ Q.T
+    return (D + D.T) / 2
+
+
+def graded(rng: np.random.Generator, p: int) -> Array:
+    """Entries from 1e-20 to 1e20 of either sign: rows and columns on scales of their own."""
+    A = rng.standard_normal((p, p))
+    scales = 10.0 ** rng.uniform(-10, 10, p)
+    return (A + A.T) * scales[:, None] * scales
+
+
+KINDS: dict[str, Callable[[np.random.Generator, int], Array]] = {
+    "definite": lambda rng, p: with_spectrum(rng, rng.uniform(0.1, 1, p)),
+    "indefinite": lambda rng, p: with_spectrum(rng, rng.standard_normal(p)),
+    "singular": lambda rng, p: with_spectrum(rng, rng.standard_normal(p) * (np.arange(p) % 2)),
+    "graded": graded,
+    "diagonal": lambda rng, p: np.diag(rng.standard_normal(p)),
+    "repeated eigenvalues": lambda rng, p: with_spectrum(rng, np.where(np.arange(p) % 2, 1.0, -0.5)),
+    "nearly repeated eigenvalues": lambda rng, p: with_spectrum(rng, 1 + 1e-15 * rng.standard_normal(p)),
+    "integer": lambda rng, p: np.asarray(sum(a + a.T for a in [rng.integers(-2, 3, (p, p))]), dtype=float),
+    "all ones": lambda rng, p: np.ones((p, p)),
+    "multiple of identity": lambda rng, p: 3 * np.eye(p),
+    "zero": lambda rng, p: np.zeros((p, p)),
+}
+
+
+def batch(matrices: list[Array], dtype: str, device: str = "cpu") -> tuple[torch.Tensor, list[Array]]:
+    """(p, p, n), and each matrix as it was stored."""
+    D = torch.tensor(np.stack(matrices, axis=-1), dtype=DTYPES[dtype], device=device)
+    return D, [D[:, :, i].double().cpu().numpy().copy() for i in range(len(matrices))]
+
+
+def each(A: torch.Tensor) -> list[Array]:
+    return [A[..., i].double().cpu().numpy().copy() for i in range(A.shape[-1])]
+
+
+def check_eigh(matrices: list[Array], dtype: str, device: str = "cpu") -> None:
+    D, stored = batch(matrices, dtype, device)
+    values, Q = blocks.eigh(D)
+    p, n = len(matrices[0]), len(matrices)
+    assert values.shape == (p, n)
+    assert Q.shape == (p, p, n)
+    for A, lam, q in zip(stored, each(values), each(Q), strict=True):
+        unit = p * EPS[dtype]
+        size = np.linalg.norm(A, 2)
+        assert np.linalg.norm(q.T @ q - np.eye(p)) <= THRESHOLD * unit
+        assert np.linalg.norm((q * lam) @ q.T - A) <= THRESHOLD * unit * size
+        assert np.abs(np.sort(lam) - np.linalg.eigvalsh(A)).max() <= THRESHOLD * unit * size
+
+
+def check_inverse_cholesky(matrices: list[Array], dtype: str, device: str = "cpu") -> None:
+    """D = LLᵀ + E with |E| ≤ ½(p+1) eps trace D, so the answer is forced where |λ_min| exceeds THRESHOLD p eps ‖D‖ (p ≤ 20)."""
+    D, stored = batch(matrices, dtype, device)
+    inverse, ok = blocks.inverse_cholesky(D)
+    p = len(matrices[0])
+    for A, X, good in zip(stored, each(inverse), ok.tolist(), strict=True):
+        values = np.linalg.eigvalsh(A)
+        margin = THRESHOLD * p * EPS[dtype] * np.abs(values).max()
+        if values[0] > margin:
+            assert good
+        if values[0] < -margin or not A.any():
+            assert not good
+        if good:
+            assert np.array_equal(X, np.tril(X))
+            assert (np.diag(X) > 0).all()
+            if values[0] > margin:
+                # X L = I + F, |F| ≤ p eps |X||L|, and X E Xᵀ: together p eps κ(D)
+                condition = values[-1] / values[0]
+                assert np.linalg.norm(X @ A @ X.T - np.eye(p)) <= THRESHOLD * p * EPS[dtype] * condition
+        else:
+            assert not X.any()
+
+
+batches = st.tuples(
+    st.integers(1, 20),
+    st.integers(1, 50),
+    st.sampled_from(sorted(DTYPES)),
+    st.sampled_from(sorted(KINDS)),
+    st.integers(0, 2**32),
+)
+
+
+@given(batches, st.sampled_from([-100, -30, 0, 30, 100]))
+def test_eigh_of_any_batch(case: tuple[int, int, str, str, int], exponent: int) -> None:
+    p, n, dtype, kind, seed = case
+    rng = np.random.default_rng(seed)
+    scale = 10.0 ** (exponent if dtype == "float64" else np.sign(exponent) * 10 * (kind != "graded"))
+    # one kind, and a few others beside it: they must not disturb each other
+    kinds = [kind] * max(n - 3, 1) + [str(k) for k in rng.choice(sorted(KINDS), size=min(3, n - 1))]
+    check_eigh([KINDS[k](rng, p) * (scale if dtype == "float64" or k != "graded" else 1e-5) for k in kinds], dtype)
+
+
+@given(batches, st.sampled_from([-100, -30, 0, 30, 100]))
+def test_inverse_cholesky_of_any_batch(case: tuple[int, int, str, str, int], exponent: int) -> None:
+    p, n, dtype, kind, seed = case
+    rng = np.random.default_rng(seed)
+    scale = 10.0 ** (exponent if dtype == "float64" else np.sign(exponent) * 10)
+    kinds = [kind] * max(n - 3, 1) + [str(k) for k in rng.choice(sorted(KINDS), size=min(3, n - 1))]
+    check_inverse_cholesky([KINDS[k](rng, p) * (scale if dtype == "float64" or k != "graded" else 1e-5) for k in kinds], dtype)
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@pytest.mark.parametrize("p", [1, 3, 10, 16, 17])
+def test_every_kind_on_every_device(p: int, dtype: str, device: str) -> None:
+    rng = np.random.default_rng(p)
+    matrices = [make(rng, p) * (1e-5 if kind == "graded" else 1) for kind, make in KINDS.items()]
+    check_eigh(matrices, dtype, device)
+    check_inverse_cholesky(matrices, dtype, device)
+
+
+@pytest.mark.parametrize("p", range(1, 21))
+def test_inverse_cholesky_decides_just_inside_and_just_outside_definiteness(p: int) -> None:
+    rng = np.random.default_rng(p)
+    edge = 2 * THRESHOLD * p * EPS["float64"]
+    for sign in (1, -1):
+        values = np.concatenate([[sign * edge], rng.uniform(0.5, 1, p - 1)])
+        D, _ = batch([with_spectrum(rng, values) for _ in range(8)], "float64")
+        _, ok = blocks.inverse_cholesky(D)
+        assert ok.tolist() == [sign > 0] * 8
+
+
+@pytest.mark.parametrize("p", [1, 2, 5, 12])
+def test_inverse_cholesky_does_not_feel_the_scales_of_rows(p: int) -> None:
+    """Cholesky commutes with diagonal scaling: S D S gives L⁻¹ S⁻¹, row by row to rounding, however far apart the scales."""
+    rng = np.random.default_rng(p)
+    D = with_spectrum(rng, rng.uniform(0.1, 1, p))
+    S = 2.0 ** rng.integers(-160, 160, p)  # entries from 1e-96 to 1e96
+    plain, scaled = (blocks.inverse_cholesky(batch([A], "float64")[0]) for A in (D, D * S[:, None] * S))
+    assert plain[1].all()
+    assert scaled[1].all()
+    np.testing.assert_allclose(scaled[0][:, :, 0].numpy() * S, plain[0][:, :, 0].numpy(), rtol=THRESHOLD * p * EPS["float64"])
+
+
+BAD = {"nan": np.nan, "overflow": 1e300}
+
+
+@pytest.mark.parametrize("bad", sorted(BAD))
+@pytest.mark.parametrize("where", [(0, 0), (1, 1), (1, 0)])
+@pytest.mark.parametrize("p", [2, 4, 16, 18])
+def test_inverse_cholesky_masks_what_is_no_number_and_leaves_neighbours_alone(p: int, where: tuple[int, int], bad: str) -> None:
+    rng = np.random.default_rng(p)
+    fine = [with_spectrum(rng, rng.uniform(0.5, 1, p)) for _ in range(3)]
+    broken = fine[0].copy()
+    broken[where] = broken[where[::-1]] = BAD[bad]
+    alone, _ = blocks.inverse_cholesky(batch(fine, "float64")[0])
+    beside, ok = blocks.inverse_cholesky(batch([*fine, broken], "float64")[0])
+    definite = bad == "overflow" and where[0] == where[1]  # a huge diagonal entry is harmless
+    assert ok.tolist() == [True] * 3 + [definite]
+    # torch may sum in another order where the batch is larger: p products of numbers of size ‖L⁻¹‖ ≤ 1/√0.5
+    assert float((beside[:, :, :3] - alone).abs().max()) <= 2 * p * EPS["float64"]
+    assert definite or not beside[:, :, 3].any()
+
+
+@pytest.mark.parametrize("where", [(0, 0), (1, 1), (1, 0)])
+def test_inverse_cholesky_refuses_infinity(where: tuple[int, int]) -> None:
+    D = np.eye(3)
+    D[where] = D[where[::-1]] = np.inf
+    inverse, ok = blocks.inverse_cholesky(batch([D, np.eye(3)], "float64")[0])
+    assert ok.tolist() == [False, True]
+    assert not inverse[:, :, 0].any()
+
+
+@pytest.mark.parametrize("p", [2, 4, 16, 18])
+def test_eigh_lets_no_nan_reach_a_neighbour(p: int) -> None:
+    rng = np.random.default_rng(p)
+    fine = [with_spectrum(rng, rng.standard_normal(p)) for _ in range(3)]
+    broken = np.full((p, p), np.nan)
+    values, Q = blocks.eigh(batch([*fine, broken], "float64")[0])
+    alone_values, alone_Q = blocks.eigh(batch(fine, "float64")[0])
+    torch.testing.assert_close(values[:, :3], alone_values, rtol=0, atol=p * EPS["float64"] * 10)
+    torch.testing.assert_close(Q[:, :, :3], alone_Q, rtol=0, atol=p * EPS["float64"] * 1e3)
+    assert values[:, 3].isnan().all()  # and the failure is not hidden
+
+
+def test_eigh_of_a_diagonal_matrix_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    diagonal = rng.standard_normal(7) * 10.0 ** rng.integers(-100, 100, 7)
+    values, Q = blocks.eigh(batch([np.diag(diagonal)], "float64")[0])
+    np.testing.assert_array_equal(values[:, 0].numpy(), diagonal)
+    np.testing.assert_array_equal(Q[:, :, 0].numpy(), np.eye(7))
+
+
+@given(st.tuples(*[st.integers(1, 9)] * 4), st.integers(0, 2**32), st.sampled_from(sorted(DTYPES)))
+def test_products(shape: tuple[int, int, int, int], seed: int, dtype: str) -> None:
+    p, q, r, n = shape
+    rng = np.random.default_rng(seed)
+    A, B, x = (torch.tensor(rng.standard_normal(s), dtype=DTYPES[dtype]) for s in ((p, q, n), (q, r, n), (q, n)))
+    a, b, v = (t.double().numpy() for t in (A, B, x))
+    # q products and sums, entry by entry, here and in the oracle
+    for ours, exact, size in (
+        (blocks.matmul(A, B), np.einsum("pqn,qrn->prn", a, b), np.einsum("pqn,qrn->prn", abs(a), abs(b))),
+        (blocks.matvec(A, x), np.einsum("pqn,qn->pn", a, v), np.einsum("pqn,qn->pn", abs(a), abs(v))),
+    ):
+        assert (np.abs(ours.double().numpy() - exact) <= (q + 1) * EPS[dtype] * size).all()

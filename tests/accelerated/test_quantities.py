@@ -1,0 +1,183 @@
+"""Outputs, loss, kernels and modes against the reference's dense definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tolerances import EPS, THRESHOLD
+
+import nntk_reference as reference
+from nntk_accelerated import ACTIVATIONS, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+
+Array = np.ndarray
+Case = tuple[reference.Network, Array, Array]
+DTYPES = {"float32": torch.float32, "mixed": torch.float64, "float64": torch.float64}
+PRODUCT_EPS = {"float32": EPS["float32"], "mixed": EPS["float32"], "float64": EPS["float64"]}
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
+    """Numbers that float32 holds exactly, so that both dtypes see one problem."""
+    rng = np.random.default_rng(seed)
+    c, w, eta, X, y = (
+        a.astype(np.float32).astype(float)
+        for a in (
+            rng.uniform(-1, 1, N),
+            rng.standard_normal((N, d)),
+            rng.standard_normal(N),
+            rng.standard_normal((M, d)),
+            rng.standard_normal(M),
+        )
+    )
+    return reference.Network(c, w, eta, beta, activation), X, y
+
+
+def ours(case: Case, precision: str, device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
+    net, X, y = case
+    c, w, eta, X1, y1 = (torch.tensor(a, dtype=DTYPES[precision], device=device) for a in (net.c, net.w, net.eta, X, y))
+    return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation), X1, y1
+
+
+def array(t: torch.Tensor) -> Array:
+    return t.double().cpu().numpy()
+
+
+def sizes(case: Case) -> tuple[Array, float]:
+    """Terms of the outputs (M,), and of ‖J‖²: a jet errs relative to 1 + |σ⁽ᵏ⁾|, and by z's error, relative to |w||x| + |η|."""
+    net, X, _ = case
+    z = np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)
+    jets = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
+    b0, b1, b2 = (1 + np.abs(jet) for jet in jets)
+    value, slope = b0 + b1 * z, b1 + b2 * z
+    q = np.sqrt(1 + (X**2).sum(1))[:, None]
+    scale = net.width**-net.beta
+    return scale * (value @ np.abs(net.c)), scale**2 * float((np.hypot(value, np.abs(net.c) * q * slope) ** 2).sum())
+
+
+def operations(case: Case) -> int:
+    net, X, _ = case
+    return net.width * (net.dim + 2) + len(X)
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed", "float32"])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_outputs_and_loss(name: str, precision: str, device: str) -> None:
+    case = random_case(2, 23, 3, 9, name)
+    net, X, y = ours(case, precision, device)
+    size, _ = sizes(case)
+    limit = THRESHOLD * operations(case) * EPS["float32" if precision == "float32" else "float64"]  # mixed: products only
+    f = outputs(net, X, precision=precision, chunk=5)
+    assert f.dtype == DTYPES[precision]
+    assert (np.abs(array(f) - reference.outputs(case[0], case[1])) <= limit * size).all()
+    L = loss(net, X, y, precision=precision, chunk=5)
+    assert L.shape == ()
+    r = np.abs(reference.outputs(case[0], case[1]) - case[2])
+    terms = ((r + limit * size) * (size + np.abs(case[2])) + r**2).mean()
+    assert abs(float(L) - reference.loss(*case)) <= limit * terms
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed", "float32"])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_ntk(name: str, precision: str, device: str) -> None:
+    case = random_case(3, 17, 2, 7, name)
+    net, X, _ = ours(case, precision, device)
+    _, J2 = sizes(case)
+    for normalized in (False, True):
+        B = ntk(net, X, normalized=normalized, precision=precision, chunk=4)
+        exact = reference.ntk(case[0], case[1], normalized=normalized)
+        unit = case[0].width ** (2 * case[0].beta - 1) if normalized else 1.0
+        assert torch.equal(B, B.t())
+        assert B.dtype == DTYPES[precision]
+        assert np.abs(array(B) - exact).max() <= THRESHOLD * operations(case) * PRODUCT_EPS[precision] * unit * J2 / 7
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed", "float32"])
+@pytest.mark.parametrize("gamma", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_gauss_newton_nntk(name: str, gamma: float, precision: str, device: str) -> None:
+    """K = B(γ_N + B)⁻¹ moves with B by at most ‖δB‖/γ_N, and lies in [0, 1): its eigenvalues are λ/(γ_N + λ)."""
+    case = random_case(4, 17, 2, 7, name)
+    net, X, _ = ours(case, precision, device)
+    mu = float(reference.regularization(gamma, 17, 0.75))
+    limit = THRESHOLD * operations(case) * PRODUCT_EPS[precision] * (1 + sizes(case)[1] / 7 / mu)
+    K = gauss_newton_nntk(net, X, gamma, precision=precision, chunk=5)
+    assert torch.equal(K, K.t())
+    assert np.linalg.norm(array(K) - reference.gauss_newton_nntk(case[0], case[1], gamma), 2) <= limit
+    values = np.linalg.eigvalsh(array(K))
+    assert values[0] >= -limit
+    most = np.linalg.eigvalsh(reference.ntk(case[0], case[1]))[-1]
+    assert abs(values[-1] - most / (mu + most)) <= limit
+    if limit < mu / (mu + most):
+        assert values[-1] < 1
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_nntk(name: str, device: str) -> None:
+    case = random_case(5, 13, 2, 6, name)
+    for gamma in (0.05, 1.0, 50.0):
+        check_nntk(case, gamma, "float64", device)
+
+
+def check_nntk(case: Case, gamma: float, precision: str, device: str = "cpu") -> Array:
+    """δ𝓑 = 2 δJ A⁻¹Jᵀ/M - J A⁻¹ δA A⁻¹ Jᵀ/M, δA from S, μ and JᵀJ; through D'⁻¹ errors grow with ‖J‖²/(near μ), near = 1e-4."""
+    net, X, y = ours(case, precision, device)
+    K = nntk(net, X, y, gamma, precision=precision, chunk=5)
+    assert torch.equal(K, K.t())
+    mu = float(reference.regularization(gamma, case[0].width, case[0].beta))
+    A = reference.hessian(*case) + mu * np.eye(case[0].parameters)
+    inverse, J2 = np.linalg.norm(np.linalg.inv(A), 2), sizes(case)[1] / len(case[1])
+    size, amplified = np.linalg.norm(A, 2), 1 + J2 / (1e-4 * mu)
+    limit = THRESHOLD * operations(case) * PRODUCT_EPS[precision] * (J2 * inverse) * (1 + inverse * (size + J2)) * amplified
+    error = np.linalg.norm(array(K) - reference.nntk(*case, gamma), 2)
+    assert error <= limit
+    return array(K)
+
+
+@pytest.mark.parametrize("precision", ["mixed", "float32"])
+def test_nntk_in_low_precision(precision: str, device: str) -> None:
+    check_nntk(random_case(6, 30, 2, 5), 5.0, precision, device)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nntk_with_a_border(seed: int, device: str) -> None:
+    """μ just above minus an eigenvalue of a block, where D is nearly singular and A, in general, is not."""
+    case = random_case(seed, 10, 2, 5)
+    lowest = float(np.linalg.eigvalsh(reference.residual_hessian(*case)).min())
+    gamma = -lowest * (1 + 1e-9) / float(reference.regularization(1.0, 10, 0.75))
+    A = reference.hessian(*case) + float(reference.regularization(gamma, 10, 0.75)) * np.eye(40)
+    assert np.linalg.cond(A) < 1e8
+    check_nntk(case, gamma, "float64", device)
+
+
+def test_scaling_fixed_takes_gamma_as_it_is() -> None:
+    case = random_case(7, 16, 2, 5)
+    net, X, y = ours(case, "float64")
+    fixed = float(reference.regularization(1.0, 16, 0.75))
+    assert torch.equal(nntk(net, X, y, fixed, scaling="fixed"), nntk(net, X, y, 1.0))
+    assert torch.equal(gauss_newton_nntk(net, X, fixed, scaling="fixed"), gauss_newton_nntk(net, X, 1.0))
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_modes(name: str, device: str) -> None:
+    gamma, case = 0.5, random_case(8, 19, 2, 7, name)
+    net, X, y = ours(case, "float64", device)
+    found = modes(net, X, y, gamma, chunk=4)
+    values, V = array(found.eigenvalues), array(found.vectors)
+    B = reference.ntk(case[0], case[1], normalized=True)
+    unit = THRESHOLD * operations(case) * EPS["float64"]
+    limit = unit * sizes(case)[1] / 7 * 19**0.5
+    assert (np.diff(values) <= 0).all()
+    assert (values >= 0).all()
+    assert np.linalg.norm(V.T @ V - np.eye(7)) <= unit
+    assert np.linalg.norm((V * values) @ V.T - B) <= limit
+    r = reference.outputs(case[0], case[1]) - case[2]
+    assert np.linalg.norm(V @ array(found.coefficients) - r) <= unit * np.linalg.norm(sizes(case)[0] + np.abs(case[2]))
+    np.testing.assert_allclose(array(found.newton), values / (gamma + values), rtol=4 * EPS["float64"])
+    # the same rates as the Gauss-Newton kernel's eigenvalues
+    K = np.linalg.eigvalsh(reference.gauss_newton_nntk(case[0], case[1], gamma))[::-1]
+    assert np.abs(array(found.newton) - K).max() <= limit / gamma + unit

@@ -1,0 +1,352 @@
+"""Inertia, λ_min(H), required damping and width against dense eigenvalues and, where something is called proved, balls."""
+
+from __future__ import annotations
+
+import math
+
+import flint
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from tolerances import EPS, THRESHOLD
+
+import nntk_reference as reference
+from nntk.strategies import problems
+from nntk_accelerated import (
+    ACTIVATIONS,
+    InputError,
+    MinEigenvalue,
+    ShallowNet,
+    SingularSystemError,
+    inertia,
+    min_eigenvalue,
+    outputs,
+    required_gamma,
+    required_width,
+    sufficient_gamma,
+)
+from nntk_accelerated.step import damping
+
+Array = np.ndarray
+Case = tuple[reference.Network, Array, Array]
+BALL = reference.Ball(256)
+FEW = settings(max_examples=max(settings().max_examples // 4, 10))
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
+    rng = np.random.default_rng(seed)
+    c, w, eta, X, y = (
+        a.astype(np.float32).astype(float)
+        for a in (
+            rng.uniform(-1, 1, N),
+            rng.standard_normal((N, d)),
+            rng.standard_normal(N),
+            rng.standard_normal((M, d)),
+            rng.standard_normal(M),
+        )
+    )
+    return reference.Network(c, w, eta, beta, activation), X, y
+
+
+def ours(case: Case, dtype: str = "float64", device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
+    net, X, y = case
+    c, w, eta, X1, y1 = (torch.tensor(a, dtype=DTYPES[dtype], device=device) for a in (net.c, net.w, net.eta, X, y))
+    return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation), X1, y1
+
+
+def terms(case: Case) -> tuple[float, float]:
+    """(what ‖S_i‖, what ‖J‖²/M is a sum of): jets err relative to 1 + |σ⁽ᵏ⁾|, and by z's error relative to |w||x| + |η|."""
+    net, X, y = case
+    z = np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)
+    jets = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
+    b0, b1, b2 = (1 + np.abs(jet) for jet in jets)
+    value, slope, curvature = b0 + b1 * z, b1 + b2 * z, b2 + 2.3 * z
+    q, scale, c = np.sqrt(1 + (X**2).sum(1)), net.width**-net.beta, np.abs(net.c)
+    r = scale * (value @ c) + np.abs(y)
+    S = scale / len(X) * (2 * (r * q) @ slope + c * ((r * q**2) @ curvature)).max()
+    return float(S), scale**2 * float((np.hypot(value, c * q[:, None] * slope) ** 2).sum()) / len(X)
+
+
+def count_error(case: Case, x: float, dtype: str = "float64") -> float:
+    """How far from 0 an eigenvalue of H - xI is surely counted on its side; test_stream.py derives it."""
+    net, X, y = case
+    S, B = terms(case)
+    s = max(abs(x), float(np.sqrt((reference.residual_hessian(net, X, y) ** 2).sum() / net.width)))
+    corner = float((reference.jacobian(net, X) ** 2).sum()) / len(X)
+    amplified = corner**2 / (1e-4 * s) if s > 0 else math.inf
+    return THRESHOLD * (net.parameters + len(X)) * EPS[dtype] * (S + abs(x) + B + amplified)
+
+
+def exact_hessian(case: Case) -> Array:
+    return reference.hessian(*case, arithmetic=BALL)
+
+
+def exact_inertia(H: Array, x: float) -> reference.Inertia:
+    """Of H - xI, over balls."""
+    A = H.copy()
+    with flint.ctx.workprec(256):
+        for i in range(len(A)):
+            A[i, i] = A[i, i] - x
+    return reference.inertia(A, BALL)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- inertia
+
+
+def check_inertia(case: Case, gamma: float, dtype: str = "float64", device: str = "cpu") -> bool:
+    net, X, y = ours(case, dtype, device)
+    mu = damping(net, gamma)
+    values = np.linalg.eigvalsh(reference.hessian(*case)) + mu
+    tol = count_error(case, mu, dtype)
+    try:
+        found = inertia(net, X, y, gamma, chunk=3)
+    except SingularSystemError:
+        assert np.abs(values).min() <= tol
+        return False
+    assert found.negative + found.positive == len(values)
+    assert found.proved == (found.certificate.negative is not None)
+    if found.proved:  # then it is no matter of tolerances
+        exact = exact_inertia(exact_hessian(case), -mu)
+        assert exact.negative <= found.negative <= len(values) - exact.positive - exact.zero
+    else:
+        assert (values < -tol).sum() <= found.negative <= (values < tol).sum()
+    return found.proved
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_inertia_from_indefinite_to_definite(name: str, device: str) -> None:
+    case = random_case(1, 6, 2, 5, name)
+    enough = sufficient_gamma(*ours(case))
+    proved = [check_inertia(case, enough * share, device=device) for share in (1e-3, 0.1, 0.5, 1.001, 10)]
+    assert all(proved) or name == "relu"  # whose slope jumps, so that nothing can be proved
+
+
+@FEW
+@given(problems(extreme=False, max_width=3, max_dim=2))
+def test_inertia_of_special_networks(problem: tuple[reference.Network, Array, Array, float]) -> None:
+    check_inertia(problem[:3], problem[3])
+
+
+@pytest.mark.parametrize("offset", [1e-3, 1e-7, 1e-12, 1e-15, 0.0])
+def test_inertia_beside_an_eigenvalue(offset: float) -> None:
+    for seed in range(3):
+        case = random_case(seed, 6, 2, 4)
+        lowest = float(np.linalg.eigvalsh(reference.hessian(*case))[0])
+        unit = 6**0.5  # N^(2β-1)
+        for sign in (1, -1):
+            proved = check_inertia(case, -lowest * (1 + sign * offset) * unit)
+            assert proved or offset < 1e-6
+
+
+@pytest.mark.parametrize("name", ["tanh", "softplus", "square"])
+def test_inertia_in_float32(name: str, device: str) -> None:
+    case = random_case(2, 6, 2, 4, name)
+    enough = sufficient_gamma(*ours(case))
+    for share in (0.1, 0.5, 2):
+        check_inertia(case, enough * share, "float32", device)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ λ_min
+
+
+def check_min_eigenvalue(case: Case, rtol: float = 1e-6, dtype: str = "float64", device: str = "cpu") -> MinEigenvalue:
+    net, X, y = ours(case, dtype, device)
+    found = min_eigenvalue(net, X, y, rtol=rtol, chunk=3)
+    H = reference.hessian(*case)
+    exact = float(np.linalg.eigvalsh(H)[0])
+    # LAPACK's own error, and what the counts may err by
+    tol = THRESHOLD * len(H) * EPS["float64"] * float(np.linalg.norm(H, 2)) + count_error(case, exact, dtype)
+    assert found.lower <= found.value <= found.upper
+    assert float(found) == found.value
+    assert found.lower - tol <= exact <= found.upper + tol
+    if found.converged:
+        assert found.upper - found.lower <= 2.01 * rtol * max(abs(found.lower), abs(found.upper)) + tol
+    if found.proved:
+        H_exact = exact_hessian(case)
+        assert exact_inertia(H_exact, found.lower).negative == 0
+        assert exact_inertia(H_exact, found.upper).positive < len(H)
+    return found
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-8])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_min_eigenvalue(name: str, rtol: float, device: str) -> None:
+    found = check_min_eigenvalue(random_case(3, 6, 2, 5, name), rtol, device=device)
+    assert found.converged
+    assert found.value < 0
+    assert found.proved or name == "relu" or rtol < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_min_eigenvalue_with_fewer_parameters_than_points(seed: int, device: str) -> None:
+    """P < M: here H may be positive definite, as it is for y = f(X)."""
+    net, X, y = random_case(seed, 1, 1, 15)
+    check_min_eigenvalue((net, X, y), device=device)
+    found = check_min_eigenvalue((net, X, reference.outputs(net, X) + 1e-9 * y), 1e-4, device=device)
+    assert found.value > 0
+
+
+def test_min_eigenvalue_at_the_minimum(device: str) -> None:
+    """With r = 0, H = JᵀJ/M: singular with more parameters than points, and not with fewer."""
+    net, X, _ = random_case(0, 3, 1, 20)
+    silent = reference.Network(np.zeros(3), net.w, net.eta, net.beta)
+    y = np.zeros(20)
+    wide = min_eigenvalue(*ours((silent, X[:4], y[:4]), device=device))
+    assert (wide.lower, wide.value, wide.upper) == (0, 0, 0)
+    check_min_eigenvalue((silent, X, y), device=device)
+
+
+@pytest.mark.parametrize("N", [1, 2, 7])
+def test_min_eigenvalue_at_one_point(N: int) -> None:
+    for d in (1, 3):
+        check_min_eigenvalue(random_case(N, N, d, 1), 1e-8)
+
+
+@pytest.mark.parametrize("repeats", [2, 5])
+def test_min_eigenvalue_with_repeated_neurons(repeats: int) -> None:
+    net, X, y = random_case(1, 3, 2, 4)
+    copies = reference.Network(*(np.repeat(a, repeats, axis=0) for a in (net.c, net.w, net.eta)), net.beta)
+    check_min_eigenvalue((copies, X, y), 1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_min_eigenvalue_in_float32(seed: int, device: str) -> None:
+    check_min_eigenvalue(random_case(seed, 6, 2, 4), 1e-3, "float32", device)
+
+
+@FEW
+@given(problems(extreme=False, max_width=3, max_dim=2, max_points=5))
+def test_min_eigenvalue_of_special_networks(problem: tuple[reference.Network, Array, Array, float]) -> None:
+    check_min_eigenvalue(problem[:3], 1e-5)
+
+
+@pytest.mark.parametrize("rtol", [0.0, 1e-15, 1.0, -1.0, math.nan])
+def test_min_eigenvalue_refuses_a_tolerance(rtol: float) -> None:
+    with pytest.raises(InputError, match="rtol"):
+        min_eigenvalue(*ours(random_case(0, 2, 1, 2)), rtol=rtol)
+
+
+# --------------------------------------------------------------------------------------------------------------- required gamma
+
+
+def rho(case: Case) -> float:
+    """maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ), from the definition of h as the norm of [[0, s x̃ᵀ], [s x̃, κ x̃x̃ᵀ]] (E15)."""
+    net, X, y = case
+    _, slope, curvature = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
+    r, q = np.abs(reference.outputs(net, X) - y), np.sqrt(1 + (X**2).sum(1))
+    h = np.zeros_like(slope)
+    for m in range(len(X)):
+        for i in range(net.width):
+            s, kappa = slope[m, i] * q[m], net.c[i] * curvature[m, i] * q[m] ** 2
+            h[m, i] = np.abs(np.linalg.eigvalsh([[0.0, s], [s, kappa]])).max()
+    return float((r @ h / len(X)).max())
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sufficient_gamma(name: str, dtype: str, device: str) -> None:
+    case = random_case(4, 7, 2, 5, name)
+    found = sufficient_gamma(*ours(case, dtype, device))
+    exact = 7.0**-0.25 * rho(case)
+    # the terms that r and the jets are summed from, against which they err, and the margin by which it is rounded up
+    limit = THRESHOLD * (7 + 5 + 2) * EPS[dtype] * 7**0.5 * terms(case)[0] + 2e-3 * EPS[dtype] ** 0.5 * exact
+    assert exact <= found + (limit if dtype == "float32" else 0)
+    assert found <= exact + limit
+    values = np.linalg.eigvalsh(reference.hessian(*case)) + found * 7**-0.5
+    assert values[0] > -limit
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_required_gamma_is_the_threshold(name: str, device: str) -> None:
+    case = random_case(5, 7, 2, 5, name)
+    net, X, y = ours(case, device=device)
+    found = required_gamma(net, X, y)
+    assert 0 < found.lower < found.upper <= found.sufficient
+    assert found.upper - found.lower <= 4e-6 * found.upper
+    H, unit = reference.hessian(*case), 7**-0.5
+    assert np.linalg.eigvalsh(H)[0] + found.lower * (1 - 1e-9) * unit < 0
+    assert np.linalg.eigvalsh(H)[0] + found.upper * (1 + 1e-9) * unit > 0
+    assert inertia(net, X, y, found.lower * (1 - 1e-6)).negative == 1
+    assert inertia(net, X, y, found.upper * (1 + 1e-6)).negative == 0
+    if found.proved:
+        exact = exact_hessian(case)
+        assert exact_inertia(exact, -damping(net, found.lower * (1 - 1e-12))).negative > 0
+        assert exact_inertia(exact, -damping(net, found.upper * (1 + 1e-12))).negative == 0
+    else:
+        assert name == "relu"
+
+
+def test_required_gamma_is_zero_where_the_hessian_is_definite() -> None:
+    net, X, _ = random_case(0, 1, 1, 15)
+    found = required_gamma(*ours((net, X, reference.outputs(net, X) + 1e-9)))
+    assert (found.lower, found.upper) == (0, 0)
+    assert found.sufficient > 0
+
+
+# --------------------------------------------------------------------------------------------------------------- required width
+
+
+def factory(width: int) -> ShallowNet:
+    return ShallowNet(width, 2, beta=0.75, generator=torch.Generator().manual_seed(width))
+
+
+def test_required_width() -> None:
+    rng = np.random.default_rng(0)
+    X, y = torch.tensor(rng.standard_normal((4, 2))), torch.tensor(rng.standard_normal(4))
+    found = required_width(factory, X, y, 0.3, largest=2**12)
+    seen = dict(found.observed)
+    assert [width for width, _ in found.observed] == sorted(seen)
+    assert found.first is not None
+    assert seen[found.first] == "positive definite"
+    # E16's width from the widest net seen
+    widest = factory(max(seen))
+    sufficient = sufficient_gamma(widest, X, y) * widest.width**0.25  # ρ
+    assert found.sufficient == pytest.approx((sufficient / 0.3) ** 4, rel=1e-6)
+    for width, verdict in seen.items():
+        negative = inertia(factory(width), X, y, 0.3).negative
+        assert verdict == ("positive definite" if negative == 0 else "indefinite")
+    assert all(seen[width] == "positive definite" for width in seen if width >= found.first)
+    again = required_width(factory, X, y, 0.3, largest=2**12)
+    assert again == found
+
+
+def test_required_width_that_is_not_reached() -> None:
+    X, y = torch.ones(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    found = required_width(factory, X, y, 1e-6, largest=16)
+    assert found.first is None
+    assert found.sufficient > 16
+    assert dict(found.observed)[16] == "indefinite"
+
+
+def test_required_width_refuses_what_makes_no_network_of_that_width() -> None:
+    X, y = torch.ones(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    with pytest.raises(InputError, match="make"):
+        required_width(lambda width: factory(width + 1), X, y, 1.0)
+    with pytest.raises(InputError, match="make"):
+        required_width(None, X, y, 1.0)  # type: ignore[arg-type]
+    for largest in (0, True, 2.0):
+        with pytest.raises(InputError, match="largest"):
+            required_width(factory, X, y, 1.0, largest=largest)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------ proofs must hold, or not be claimed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_proved_of_relu_whose_residual_is_zero_but_for_rounding(seed: int) -> None:
+    """y = f(X) as computed: the exact residual is not 0, and H is indefinite. A dead neuron's bound, 0 · ∞, is no proof."""
+    net, X, _ = random_case(seed, 4, 2, 3, "relu")
+    net = reference.Network(np.where(np.arange(4) == 0, 0.0, net.c), net.w, net.eta, net.beta, "relu")
+    shallow, points, _ = ours((net, X, np.zeros(3)))
+    y = outputs(shallow, points)
+    exact = exact_inertia(exact_hessian((net, X, y.numpy())), 0.0)
+    found = min_eigenvalue(shallow, points, y)
+    assert not (found.proved and found.lower == 0 and exact.negative > 0)
+    assert not found.proved
