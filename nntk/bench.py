@@ -11,20 +11,32 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.multiprocessing.spawn import spawn
 
 from nntk import __version__
 from nntk.reports import write_report
-from nntk_accelerated import InputError, ShallowNet, gauss_newton_step, inertia, init_process_group, newton_step
+from nntk_accelerated import (
+    InputError,
+    NewtonStep,
+    ShallowNet,
+    gauss_newton_step,
+    inertia,
+    init_process_group,
+    newton_step,
+)
 
 __all__ = ["Measurement", "bench_step", "conjugate_gradients", "default_problem", "gemm_rate"]
 
 GAMMA, BETA = 0.1, 0.75
+
+Problem: TypeAlias = tuple[ShallowNet, torch.Tensor, torch.Tensor]
+"""(net, X, y)"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class Measurement:
     note: str = ""
 
 
-def default_problem(width: int, points: int, device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
+def default_problem(width: int, points: int, device: str = "cpu") -> Problem:
     """The tanh net of one seed, and y = 2x + 0.4 sin(5πx) at `points` points of [0, 1]."""
     net = ShallowNet(width, 1, beta=BETA, generator=torch.Generator().manual_seed(0)).to(device)
     X = torch.linspace(0, 1, points, dtype=torch.float64, device=device)[:, None]
@@ -73,10 +85,16 @@ def gemm_rate(device: str = "cpu", size: int = 2048) -> float:
     return 2 * size**3 / seconds
 
 
+def _step(
+    problem: tuple[ShallowNet, torch.Tensor, torch.Tensor], gamma: float = GAMMA, **options: Any
+) -> Callable[[], NewtonStep]:
+    return lambda: newton_step(*problem, gamma, **options)
+
+
 def _peak_memory(call: Callable[[], Any], device: str) -> float:
     """GB above what was held before the call; nan where the system does not say."""
     if device.startswith("cuda"):
-        before = torch.cuda.memory_allocated()
+        before = float(torch.cuda.memory_allocated())
         torch.cuda.reset_peak_memory_stats()
         call()
         return (torch.cuda.max_memory_allocated() - before) / 1e9
@@ -91,7 +109,7 @@ def _peak_memory(call: Callable[[], Any], device: str) -> float:
 
 def _resident(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+    return 1024.0 * float(next(line.split()[1] for line in lines if line.startswith(field)))
 
 
 def conjugate_gradients(
@@ -101,14 +119,14 @@ def conjugate_gradients(
     parameters = {name: p.detach() for name, p in net.named_parameters()}
 
     def loss(values: dict[str, torch.Tensor]) -> torch.Tensor:
-        residual = torch.func.functional_call(net, values, (X,)) - y
+        residual: torch.Tensor = torch.func.functional_call(net, values, (X,)) - y
         return residual.square().sum() / (2 * len(y))
 
     gradient = torch.func.grad(loss)
     g = gradient(parameters)
 
     def product(v: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        _, Hv = torch.func.jvp(gradient, (parameters,), (v,))
+        Hv: Any = torch.func.jvp(gradient, (parameters,), (v,))[1]
         return {k: Hv[k] + damping * v[k] for k in v}
 
     def dot(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -138,11 +156,13 @@ def _dense_step(net: ShallowNet, X: torch.Tensor, y: torch.Tensor, damping: floa
 
     def loss(theta: torch.Tensor) -> torch.Tensor:
         values = {k: t.view(shapes[k]) for k, t in zip(shapes, theta.split(sizes), strict=True)}  # type: ignore[no-untyped-call]
-        return (torch.func.functional_call(net, values, (X,)) - y).square().sum() / (2 * len(y))
+        residual: torch.Tensor = torch.func.functional_call(net, values, (X,)) - y
+        return residual.square().sum() / (2 * len(y))
 
     H = torch.func.hessian(loss)(flat)
     H.diagonal().add_(damping)
-    return -torch.cholesky_solve(torch.func.grad(loss)(flat)[:, None], torch.linalg.cholesky(H))
+    step: torch.Tensor = -torch.cholesky_solve(torch.func.grad(loss)(flat)[:, None], torch.linalg.cholesky(H))
+    return step
 
 
 def _rank(rank: int, ranks: int, file: str, width: int, points: int, rounds: int) -> None:
@@ -166,7 +186,7 @@ def _ranks(ranks: int, width: int, points: int, rounds: int) -> float:
         free.bind(("127.0.0.1", 0))
         file = Path(folder) / f"ranks-{free.getsockname()[1]}"
         free.close()
-        torch.multiprocessing.spawn(_rank, (ranks, str(file), width, points, rounds), nprocs=ranks)  # type: ignore[no-untyped-call]
+        spawn(_rank, (ranks, str(file), width, points, rounds), nprocs=ranks)  # type: ignore[no-untyped-call]
         return float(json.loads(file.read_text())["seconds"])
 
 
@@ -228,9 +248,9 @@ def _rates(device: str, rounds: int, quick: bool) -> list[Measurement]:
     rows = []
     seconds: dict[int, float] = {}
     for N in widths:
-        net, X, y = default_problem(N, M, device)
+        run = _step(default_problem(N, M, device))
         GEMM = gemm_rate(device)
-        seconds[N], step = _timed(lambda: newton_step(net, X, y, GAMMA), device, rounds if N < 10**7 else 3)
+        seconds[N], step = _timed(run, device, rounds if N < 10**7 else 3)
         share = M * M * N * 3 / seconds[N] / GEMM
         large = N >= 10**6
         least = 0.5 if device.startswith("cuda") else 0.4
@@ -243,7 +263,7 @@ def _rates(device: str, rounds: int, quick: bool) -> list[Measurement]:
                                 step.certificate.verdict))  # fmt: skip
         if large:
             held = 3 * N * 8 / 1e9  # the update
-            peak = _peak_memory(lambda: newton_step(net, X, y, GAMMA), device) - held
+            peak = _peak_memory(run, device) - held
             limit = None if device.startswith("cuda") else peak < 1
             rows.append(
                 Measurement(
@@ -266,7 +286,7 @@ def _precisions(device: str, rounds: int, quick: bool) -> list[Measurement]:
     net, X, y = default_problem(N, M, device)
     rows = []
     for name in ("float64", "mixed", "float32"):
-        seconds, step = _timed(lambda name=name: newton_step(net, X, y, GAMMA, precision=name), device, 3)  # type: ignore[misc]
+        seconds, step = _timed(_step((net, X, y), precision=name), device, 3)
         rows.append(Measurement(title, name, seconds, step.residual, "residual", "", None, f"{step.refinements} refinements"))
     seconds, step = _timed(lambda: gauss_newton_step(net, X, y, GAMMA), device, 3)
     rows.append(Measurement(title, "Gauss-Newton, float64", seconds, step.residual, "residual", "", None))
@@ -291,10 +311,21 @@ def _others(device: str, rounds: int, quick: bool) -> list[Measurement]:
     """What is done instead: the dense Hessian, and conjugate gradients."""
     title = "others, the same step"
     net, X, y = default_problem(1000, 128, device)
-    ours, step = _timed(lambda: newton_step(net, X, y, GAMMA), device, 25)
+    ours, step = _timed(_step((net, X, y), 1.0), device, 25)  # γ = 1: a Cholesky factor exists at this width
     dense, _ = _timed(lambda: _dense_step(net, X, y, step.damping), device, 1 if quick else 3)
-    rows = [Measurement(title, "torch.func.hessian and Cholesky, P = 3,000", dense, dense / ours, "× ours", "≥ 500", dense >= 500 * ours,
-                        f"ours {1000 * ours:.2f} ms")]  # fmt: skip
+    times = dense / ours
+    rows = [
+        Measurement(
+            title,
+            "torch.func.hessian and Cholesky, P = 3,000",
+            dense,
+            times,
+            "× ours",
+            "≥ 500",
+            times >= 500,
+            f"ours {1000 * ours:.2f} ms",
+        )
+    ]
     N = 10**4 if quick else 10**5
     net, X, y = default_problem(N, 128, device)
     ours, step = _timed(lambda: newton_step(net, X, y, GAMMA), device, rounds)

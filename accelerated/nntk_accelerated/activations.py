@@ -92,7 +92,7 @@ def _gelu(z: Tensor, order: int) -> tuple[Tensor, ...]:
     value = z * cdf
     if order == 0:
         return (value,)
-    squared = z * z
+    squared = (z * z).clamp_max(1e4)  # e^-5000 is 0, and stays so against an infinite z²
     density = (squared * -0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
     return (value, torch.addcmul(cdf, z, density), squared.neg_().add_(2).mul_(density))[: order + 1]
 

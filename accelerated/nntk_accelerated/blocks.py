@@ -11,8 +11,8 @@ from torch import Tensor
 
 __all__ = ["eigh", "inverse_cholesky", "matmul", "matvec"]
 
-_COMPONENTWISE = 16
-"""Largest p for Jacobi rotations entry by entry; their number grows like p²."""
+_COMPONENTWISE = 7
+"""Largest p for Jacobi rotations entry by entry; beyond, clustered eigenvalues converge slowly, and rotations grow like p²."""
 
 
 def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +25,7 @@ def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
     ok = torch.ones(n, dtype=torch.bool, device=D.device)
     for j in range(p):
         pivot = D[j, j]
-        good = pivot > 0
+        good = (pivot > 0) & (pivot < torch.inf)
         ok &= good
         r = torch.where(good, pivot, 1).rsqrt_()
         if j + 1 < p:
@@ -42,14 +42,16 @@ def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
 def eigh(D: Tensor) -> tuple[Tensor, Tensor]:
     """(λ, Q) with D = Q diag(λ) Qᵀ: λ (p, n) in no order, Q (p, p, n), eigenvectors in its columns. D is overwritten.
 
-    Cyclic Jacobi with a fixed number of sweeps, enough for its quadratic convergence at this size; LAPACK for large p.
+    Cyclic Jacobi with a fixed number of sweeps, enough at this size; LAPACK for large p. A matrix that is not finite gives nan.
     """
     p, _, n = D.shape
     if p > _COMPONENTWISE:
-        values, vectors = torch.linalg.eigh(D.permute(2, 0, 1))
-        return values.t().contiguous(), vectors.permute(1, 2, 0).contiguous()
+        finite = torch.isfinite(D).flatten(0, 1).all(0)
+        values, vectors = torch.linalg.eigh(torch.where(finite, D, 0).permute(2, 0, 1))
+        values = torch.where(finite, values.t(), torch.nan)
+        return values, vectors.permute(1, 2, 0).contiguous()
     Q = torch.eye(p, dtype=D.dtype, device=D.device)[:, :, None].repeat(1, 1, n)
-    for _ in range(5 + p.bit_length()):
+    for _ in range(7 + p.bit_length()):
         for i in range(p - 1):
             for j in range(i + 1, p):
                 _rotate(D, Q, i, j)

@@ -24,7 +24,7 @@ from nntk_accelerated.activations import ERROR
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.problem import Problem
 
-__all__ = ["Certificate", "Radii", "certify", "jacobian_bound", "radii"]
+__all__ = ["Certificate", "Radii", "certify", "jacobian_bound", "largest", "radii", "rho_bound"]
 
 _LARGEST_EIGEN = 4096
 """Largest M whose eigenvalues are computed for step 3."""
@@ -65,15 +65,15 @@ def _gamma(count: float, dtype: torch.dtype) -> float:
 
 
 def _reach(P: Problem) -> tuple[Tensor, Tensor]:
-    """(t, e): |z_i| ≤ t_i at every data point, and the error of computed z_i. Both (n,)."""
-    size = P.X1[:, 1:].abs().amax(0)
-    t = (P.w.to(P.dtype).abs() @ size + P.eta.to(P.dtype).abs()) * _SLACK
+    """(t, e): |z_i| ≤ t_i at every data point, and the error of computed z_i. Both (n,), float64 as all bounds here."""
+    size = P.X1[:, 1:].abs().amax(0).double()
+    t = (P.w.double().abs() @ size + P.eta.double().abs()) * _SLACK
     return t, t * _gamma(P.p + 2, P.dtype)
 
 
 def _q(P: Problem) -> float:
     """Max |x̃|."""
-    return float(P.X1.square().sum(1).max().sqrt()) * _SLACK
+    return float(P.X1.double().square().sum(1).max().sqrt()) * _SLACK
 
 
 def _jacobian_norms(P: Problem) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def _jacobian_norms(P: Problem) -> tuple[Tensor, Tensor]:
     t, e = _reach(P)
     b0, b1, b2, _ = P.activation.bounds(t)
     u = _gamma(ERROR + 8, P.dtype)
-    steep = P.c.to(P.dtype).abs() * _q(P)
+    steep = P.c.double().abs() * _q(P)
     root = P.scale * P.M**0.5 * _SLACK
     norms = root * torch.hypot(torch.as_tensor(b0) + 0 * t, steep * b1)
     errors = root * torch.hypot(b1 * e + u * _most(b0), steep * (b2 * e + u * _most(b1)))
@@ -96,7 +96,7 @@ def _most(bound: Tensor | float) -> Tensor | float:
 def jacobian_bound(P: Problem) -> float:
     """An upper bound of ‖J‖_F, from the parameters alone."""
     norms, _ = _jacobian_norms(P)
-    total = norms.double().square().sum()
+    total = norms.square().sum()
     P.ranks.sum(total)
     return float(total.sqrt()) * _SLACK
 
@@ -108,23 +108,56 @@ class Radii:
     values: Tensor
 
 
+def _residual_error(P: Problem, r: Tensor) -> float:
+    """A bound of every |computed rₘ - exact rₘ|: each term c σ, the sum in any order, the factor N^(-β), and y."""
+    t, e = _reach(P)
+    b0, b1, _, _ = P.activation.bounds(t)
+    c, u = P.c.double().abs(), _gamma(ERROR + 8, P.dtype)
+    terms = (c * (b1 * e + u * _most(b0) + _gamma(P.depth + 8, P.dtype) * torch.as_tensor(b0))).sum()
+    P.ranks.sum(terms)
+    tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
+    return float(terms) * P.scale + _gamma(4, P.dtype) * float((r.abs() + P.y.abs()).max()) + tiny
+
+
+def rho_bound(P: Problem) -> float:
+    """An upper bound of ρ = maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ) (E16), rounding included; infinite where the errors have no bound."""
+    r = stream.outputs(P) - P.y
+    size = (r.double().abs() + _residual_error(P, r)) / P.M
+    q2 = P.X1.double().square().sum(1)[:, None]
+    t, e = _reach(P)
+    _, b1, b2, b3 = P.activation.bounds(t)
+    u = _gamma(ERROR + 8, P.dtype)
+    slope_error = torch.nan_to_num(b2 * e + u * _most(b1), nan=math.inf)
+    curvature_error = torch.nan_to_num(b3 * e + u * _most(b2), nan=math.inf)
+
+    def work(chunks: list[slice]) -> Tensor:
+        most = P.zeros(1, dtype=torch.float64)
+        for part in chunks:
+            _, slope, curvature = P.jets(part, 2)
+            c = P.c[part].double().abs()
+            kappa = torch.nan_to_num((curvature.double().abs() + curvature_error[part]) * c * q2, nan=math.inf)
+            s = (slope.double().abs() + slope_error[part]) * q2.sqrt()
+            most = torch.maximum(most, (size @ (kappa + torch.hypot(kappa, 2 * s)).mul_(0.5)).max())
+        return most
+
+    return largest(P, torch.cat(P.sweep(work))) * (1 + _gamma(2 * P.M + 64, torch.float64))
+
+
 def radii(P: Problem, r: Tensor) -> Radii:
     """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
     t, e = _reach(P)
-    b0, b1, b2, b3 = P.activation.bounds(t)
+    _, b1, b2, b3 = P.activation.bounds(t)
     u = _gamma(ERROR + 8, P.dtype)
-    c = P.c.to(P.dtype).abs()
-    # r: each term c σ, its sum in any order, the factor N^(-β), and y
-    terms = (c * (b1 * e + u * _most(b0) + _gamma(P.depth + 8, P.dtype) * torch.as_tensor(b0))).double().sum()
-    P.ranks.sum(terms)
+    c = P.c.double().abs()
+    r_error = _residual_error(P, r)
     tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
-    r_error = float(terms) * P.scale + _gamma(4, P.dtype) * float((r.abs() + P.y.abs()).max()) + tiny
     r_mean = float(r.double().abs().mean()) * _SLACK
     rounding = _gamma(P.M + 16, P.dtype)
     q = _q(P)
     cross = P.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
     curved = c * (P.scale * q * q) * (r_error * b2 + r_mean * (b3 * e + u * _most(b2) + rounding * b2))
-    return Radii((cross + curved) * _SLACK + tiny * q * q)
+    # no bound (relu's kink, times c = 0) is an infinite one
+    return Radii(torch.nan_to_num((cross + curved) * _SLACK + tiny * q * q, nan=math.inf, posinf=math.inf))
 
 
 def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, count: bool = False) -> Certificate:
@@ -136,7 +169,7 @@ def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, cou
     first = _inertia(P, S, mu, error, count)
     if first.proved and not (count and first.negative is None):
         return first
-    step = max(1e-6 * abs(mu), 4 * _largest(P, error.values))
+    step = max(1e-6 * abs(mu), 4 * largest(P, error.values))
     low = _inertia(P, S, mu - step, error, count)
     if low.verdict == "positive definite":
         return Certificate("positive definite", 0, 0, 0.0, f"A - τI is proved positive definite, τ = {step:.2e}")
@@ -151,7 +184,8 @@ def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, cou
     return first
 
 
-def _largest(P: Problem, values: Tensor) -> float:
+def largest(P: Problem, values: Tensor) -> float:
+    """The maximum over all neurons of all ranks."""
     most = values.double().max()
     P.ranks.max(most)
     return float(most)
@@ -159,8 +193,6 @@ def _largest(P: Problem, values: Tensor) -> float:
 
 def _inertia(P: Problem, S: Tensor, mu: float, error: Radii, count: bool) -> Certificate:
     found = _block_inertia(P, S, mu, error)
-    if math.isnan(mu):
-        return Certificate("undecided", None, 0, 0.0, "the bounds overflow")
     if found.negative == 0 and found.open == 0:
         return Certificate("positive definite", 0, 0, found.margin, "every block is proved positive definite")
     at_least = max(found.negative - P.M, 0)
@@ -175,7 +207,7 @@ def _inertia(P: Problem, S: Tensor, mu: float, error: Radii, count: bool) -> Cer
     if not math.isfinite(bound):
         return Certificate(answer, None, at_least, 0.0, "the error bound of J D⁻¹ Jᵀ is not finite")
     values, off = _bounded_eigenvalues(G, P.M)
-    if bool((values.abs() <= (bound + off) * _SLACK).any()):
+    if not bool((values.abs() > (bound + off) * _SLACK).all()):
         return Certificate(answer, None, at_least, 0.0, f"an eigenvalue of M I + J D⁻¹ Jᵀ lies within {bound + off:.2e} of 0")
     negative = found.negative - int((values < 0).sum())
     verdict: Literal["positive definite", "indefinite"] = "indefinite" if negative else "positive definite"
@@ -203,22 +235,22 @@ def _block_inertia(P: Problem, S: Tensor, mu: float, error: Radii) -> _Blocks:
     growth = 1 + _gamma(4 * p * p, P.dtype)
     # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
     twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    twice = twice.to(P.dtype).to(P.device)
+    twice = twice.double().to(P.device)
     rest = []
     for a in range(0, P.local, _BLOCK):
         part = slice(a, min(a + _BLOCK, P.local))
-        norms = (twice @ S[:, part].square()).sqrt() * growth + torch.finfo(P.dtype).tiny ** 0.5 + error.values[part]
+        norms = (twice @ S[:, part].double().square()).sqrt() * growth + torch.finfo(P.dtype).tiny ** 0.5 + error.values[part]
         certain = norms < mu  # False for nan as well
-        least = torch.minimum(least, ((mu - norms.double()) / abs(mu)).where(certain, least).min())
+        least = torch.minimum(least, ((mu - norms) / abs(mu) * (2 - _SLACK)).where(certain, least).min())
         rest.append(torch.nonzero(~certain)[:, 0] + a)
     doubtful = torch.cat(rest)
     for a in range(0, doubtful.shape[0], _BLOCK):
         which = doubtful[a : a + _BLOCK]
         D = stream.block(P, S, which, mu)
-        size = D.square().sum((0, 1)).sqrt() * growth
+        size = D.double().square().sum((0, 1)).sqrt() * growth
         shift = error.values[which] + _gamma(8 * p * (p + 2), P.dtype) * size + torch.finfo(P.dtype).tiny ** 0.5
         shifted = D.clone()
-        shifted.diagonal().sub_(shift[:, None])
+        shifted.diagonal().sub_((shift * _SLACK)[:, None].to(P.dtype))
         _, definite = blocks.inverse_cholesky(shifted)
         totals += _eigen_counts(P, D, definite, shift)
         least = torch.minimum(least, torch.zeros_like(least)) if which.numel() else least
@@ -228,6 +260,11 @@ def _block_inertia(P: Problem, S: Tensor, mu: float, error: Radii) -> _Blocks:
     return _Blocks(int(totals[0]), int(totals[1]), float(-least))
 
 
+def _double(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The same numbers in float64, where bounds are computed."""
+    return tuple(t.double() for t in tensors)
+
+
 def _eigen_counts(P: Problem, D: Tensor, definite: Tensor, error: Tensor) -> Tensor:
     """(proved negative eigenvalues, blocks left open) among the blocks that are not `definite`."""
     D, error = D[:, :, ~definite], error[~definite]
@@ -235,13 +272,14 @@ def _eigen_counts(P: Problem, D: Tensor, definite: Tensor, error: Tensor) -> Ten
     if D.shape[2] == 0:
         return counts
     p = P.p
-    values, Q = blocks.eigh(D.clone())
+    D, values, Q = _double(D, *blocks.eigh(D.clone()))
     back = Q.transpose(0, 1)
     product = blocks.matmul(Q * values[None], back)
-    eye = torch.eye(p, dtype=P.dtype, device=P.device)[:, :, None]
-    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + _gamma(4 * p * p, P.dtype)
+    eye = torch.eye(p, dtype=torch.float64, device=P.device)[:, :, None]
+    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + _gamma(4 * p * p, torch.float64)
     largest = values.abs().amax(0)
-    off = (product - D).square().sum((0, 1)).sqrt() + _gamma(8 * p * p, P.dtype) * (largest + D.square().sum((0, 1)).sqrt())
+    rounding = _gamma(8 * p * p, torch.float64) * (largest + D.square().sum((0, 1)).sqrt())
+    off = (product - D).square().sum((0, 1)).sqrt() + rounding
     # Ostrowski: the eigenvalues of QΛQᵀ are those of Λ, each times a number in [1 - skew, 1 + skew]
     certain = (skew < 0.5) & (values.abs().amin(0) * (1 - skew) > (off + error) * _SLACK)
     counts[0] = (values[:, certain] < 0).sum()
@@ -266,17 +304,21 @@ def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tenso
             values, Q = blocks.eigh(D.clone())
             C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
             signs = torch.where(values < 0, -1, 1).to(P.dtype)
-            B = blocks.matmul(C.transpose(0, 1) * signs[None], C)
-            size, D_size = B.square().sum((0, 1)).sqrt(), D.square().sum((0, 1)).sqrt()
-            eye = torch.eye(p, dtype=P.dtype, device=P.device)[:, :, None]
-            theta = (eye - blocks.matmul(D, B)).square().sum((0, 1)).sqrt()
-            # C and B as computed, and the block's own error
-            C_size = C.square().sum((0, 1))
-            theta = theta + (_gamma(8 * p * p, P.dtype) * D_size + error.values[part]) * (size + C_size)
+            # D and C as they are, in float64; B = Cᵀ sgn(Λ) C
+            D64, C64 = _double(D, C)
+            B = blocks.matmul(C64.transpose(0, 1) * signs[None], C64)
+            size, D_size, C_size = (t.square().sum((0, 1)) for t in (B, D64, C64))
+            size, D_size = size.sqrt(), D_size.sqrt()
+            eye = torch.eye(p, dtype=torch.float64, device=P.device)[:, :, None]
+            theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
+            theta = theta + (_gamma(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
+            # the diagonal of D: S + μ, rounded
+            theta = (theta + _gamma(1, P.dtype) * D_size * (size + C_size)) * _SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
             j, e = norms[part], errors[part]
             rounding = _gamma(2 * (p + 8), product) + _gamma(8 * p * p, P.dtype) + depth
-            total += (j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse)).double().sum()
+            flush = torch.finfo(product).tiny * p * P.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
+            total += (j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum()
             jets = P.jets(part, 1)
             n = part.stop - part.start
             Y = torch.empty(P.M, p * n, dtype=product, device=P.device)
@@ -304,8 +346,8 @@ def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
     eye = torch.eye(M, dtype=Q.dtype, device=Q.device)
     skew = float(torch.linalg.matrix_norm(Q.mT @ Q - eye)) + g * M
     residual = float(torch.linalg.matrix_norm(W @ Q - Q * values))
-    residual += g * M**0.5 * (float(torch.linalg.matrix_norm(W)) + size)
-    if skew >= 0.5:
+    residual += 2 * g * M**0.5 * (float(torch.linalg.matrix_norm(W)) + size)
+    if not skew <= 1 / 3:
         return values, math.inf
     # WQ = QΛ + R, Q = U(I + E) with U orthogonal and ‖E‖ ≤ skew
     return values, _SLACK * (residual / (1 - skew) + 3 * skew * size)

@@ -77,13 +77,15 @@ class Factor:
 
     def solve(self, b: Tensor) -> Tensor:
         """W⁻¹ b for b (M,) or (M, K), computed in the factor's dtype, returned in b's."""
-        right = (b if b.dim() == 2 else b[:, None]).to(self.factor.dtype)
+        # the factor's dtype may have a narrower range than b's
+        size = torch.frexp(b.abs().max()).exponent
+        right = torch.ldexp(b if b.dim() == 2 else b[:, None], -size).to(self.factor.dtype)
         if self.pivots is None:
             half = torch.linalg.solve_triangular(self.factor, right, upper=False)
             x: Tensor = torch.linalg.solve_triangular(self.factor.mT, half, upper=True)
         else:
             x = torch.linalg.ldl_solve(self.factor, self.pivots, right)
-        x = x.to(b.dtype)
+        x = torch.ldexp(x.to(b.dtype), size)
         return x if b.dim() == 2 else x[:, 0]
 
 

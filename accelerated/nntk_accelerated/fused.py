@@ -93,21 +93,23 @@ def _exp(x: Any) -> Any:
 
 @njit(fastmath=_EXACT, cache=True, error_model="numpy")
 def _jets(kind: int, order: int, z: Any, value: Any, slope: Any, curvature: Any) -> None:
-    """σ, σ', σ'' at z, as far as `order` asks for; all (M,)."""
+    """σ, σ', σ'' at z, all (M,); σ'' only for order 2, where it may stand in z's place."""
     M = z.shape[0]
     if kind == 0:
         for m in range(M):
-            q = 1.0 / (1.0 + _exp(max(min(2.0 * z[m], 80.0), -80.0)))
+            e = _exp(max(min(2.0 * z[m], 80.0), -80.0))
+            q = 1.0 / (1.0 + e)
             value[m] = 1.0 - 2.0 * q
-            slope[m] = 4.0 * (q - q * q)
+            slope[m] = 4.0 * e * q * q
         if order == 2:
             for m in range(M):
                 curvature[m] = -2.0 * value[m] * slope[m]
     elif kind == 1:
         for m in range(M):
-            q = 1.0 / (1.0 + _exp(max(min(-z[m], 80.0), -80.0)))
+            e = _exp(max(min(-z[m], 80.0), -80.0))
+            q = 1.0 / (1.0 + e)
             value[m] = q
-            slope[m] = q - q * q
+            slope[m] = e * q * q
         if order == 2:
             for m in range(M):
                 curvature[m] = slope[m] * (1.0 - 2.0 * value[m])
@@ -115,12 +117,16 @@ def _jets(kind: int, order: int, z: Any, value: Any, slope: Any, curvature: Any)
         for m in range(M):
             slope[m] = 1.0 if z[m] > 0.0 else 0.0
             value[m] = z[m] * slope[m]
-            curvature[m] = 0.0
+        if order == 2:
+            for m in range(M):
+                curvature[m] = 0.0
     else:
         for m in range(M):
             slope[m] = 2.0 * z[m]
             value[m] = z[m] * z[m]
-            curvature[m] = 2.0
+        if order == 2:
+            for m in range(M):
+                curvature[m] = 2.0
 
 
 @njit(fastmath=_SUMS, cache=True, error_model="numpy")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nntk_accelerated.activations import activation
-from nntk_accelerated.errors import InputError
+from nntk_accelerated.errors import InputError, MemoryLimitError
 from nntk_accelerated.sharding import Ranks
 from nntk_accelerated.validation import number, whole_number
 
@@ -46,17 +47,26 @@ class ShallowNet(nn.Module):
         n, d = whole_number("width", width), whole_number("dim", dim)
         if dtype not in (torch.float32, torch.float64):
             raise InputError("dtype", "torch.float32 or torch.float64", str(dtype))
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise InputError("generator", "a torch.Generator", repr(generator))
         self._describe(n, beta, activation, negative_control)
         where = torch.device("cpu") if generator is None else generator.device
+        try:
+            device = torch.empty(0, device=device).device
+        except (RuntimeError, TypeError, AssertionError) as error:
+            raise InputError("device", "a device that torch has", repr(device)) from error
 
         def draw(law: Any, *size: int) -> nn.Parameter:
             # float64 first, so that both dtypes start from one network
             values = law(*size, dtype=torch.float64, device=where, generator=generator)
             return nn.Parameter(values.to(device=device, dtype=dtype))
 
-        self.c = draw(lambda *size, **kw: torch.rand(*size, **kw).mul_(2).sub_(1), n)
-        self.w = draw(torch.randn, n, d)
-        self.eta = draw(torch.randn, n)
+        try:
+            self.c = draw(lambda *size, **kw: torch.rand(*size, **kw).mul_(2).sub_(1), n)
+            self.w = draw(torch.randn, n, d)
+            self.eta = draw(torch.randn, n)
+        except (RuntimeError, MemoryError) as error:
+            raise MemoryLimitError(f"{n} neurons of dimension {d} do not fit in memory: lower width") from error
 
     @classmethod
     def from_arrays(
@@ -161,11 +171,13 @@ class ShallowNet(nn.Module):
 
 def _floating(name: str, value: Any) -> Tensor:
     try:
-        t = value if isinstance(value, Tensor) else torch.tensor(value)
+        t = value if isinstance(value, Tensor) else torch.tensor(np.array(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(name, "an array of numbers", repr(value)) from error
     if t.dtype not in (torch.float32, torch.float64):
         raise InputError(name, "float32 or float64 numbers", str(t.dtype))
+    if t.layout != torch.strided or t.is_meta:
+        raise InputError(name, "a dense tensor with data", f"{t.layout} on {t.device}")
     return t
 
 

@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import certify, radii
+from nntk_accelerated.certificate import certify, largest, radii
 from nntk_accelerated.errors import IndefiniteError, InputError, RangeError
 from nntk_accelerated.model import ShallowNet
-from nntk_accelerated.problem import memory_guard, problem
+from nntk_accelerated.problem import PRECISIONS, memory_guard, problem
 from nntk_accelerated.step import NewtonStep, damping, take
-from nntk_accelerated.validation import number
+from nntk_accelerated.validation import choice, number, positive, whole_number
 
 __all__ = ["RegularizedNewton"]
 
 _CHOICES = ("raise", "step", "increase")
+_UNBOUNDED = (
+    "no damping makes H + γ_N I provably positive definite: the curvature has no error bound. The parameters are unchanged"
+)
 
 
 class RegularizedNewton(torch.optim.Optimizer):
@@ -54,17 +57,29 @@ class RegularizedNewton(torch.optim.Optimizer):
         chunk: int | None = None,
         of: ShallowNet | None = None,
     ) -> None:
+        if of is not None and (isinstance(net, ShallowNet) or not isinstance(of, ShallowNet)):
+            raise InputError("of", "the ShallowNet whose parameter groups `net` is, and nothing beside a net", repr(of))
         whole = net if isinstance(net, ShallowNet) else of
         if not isinstance(whole, ShallowNet):
-            raise InputError("net", "a ShallowNet (or its parameter groups, and of=net)", type(net).__name__)
-        if on_indefinite not in _CHOICES:
-            raise InputError("on_indefinite", f"one of {', '.join(_CHOICES)}", repr(on_indefinite))
+            raise InputError(
+                "net", "a ShallowNet, or its parameter groups with of=net", f"{type(net).__name__}, of={type(of).__name__}"
+            )
+        if isinstance(net, ShallowNet):
+            groups: Any = whole.parameters()
+        elif isinstance(net, list | tuple) and net and all(isinstance(group, dict) for group in net):
+            groups = list(net)
+        else:
+            raise InputError("net", "a ShallowNet, or a list of parameter groups with of=net", repr(net))
+        choice("on_indefinite", on_indefinite, _CHOICES)
+        if precision is not None:
+            choice("precision", precision, PRECISIONS)
+        if chunk is not None:
+            whole_number("chunk", chunk)
         damping(whole, gamma, scaling)
         self.net = whole
         self.precision, self.chunk = precision, chunk
         self._bound: tuple[Tensor, Tensor] | None = None
-        groups: Any = whole.parameters() if isinstance(net, ShallowNet) else list(net)
-        defaults = {"lr": _rate(lr), "gamma": float(gamma), "scaling": scaling, "on_indefinite": on_indefinite}
+        defaults = {"lr": _rate(lr), "gamma": positive("gamma", gamma), "scaling": scaling, "on_indefinite": on_indefinite}
         super().__init__(groups, defaults)
         self._settings()
         for parameter in whole.parameters():
@@ -95,9 +110,12 @@ class RegularizedNewton(torch.optim.Optimizer):
                     raise InputError(
                         name, f"the same in every group, as the step is one joint solve ({first[name]})", repr(group[name])
                     )
-        if first["on_indefinite"] not in _CHOICES:
-            raise InputError("on_indefinite", f"one of {', '.join(_CHOICES)}", repr(first["on_indefinite"]))
+        choice("on_indefinite", first["on_indefinite"], _CHOICES)
+        damping(self.net, first["gamma"], first["scaling"])
         return first
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), **{name: self.__dict__[name] for name in ("net", "precision", "chunk", "_bound")}}
 
     @torch.no_grad()
     def step(self, X: Any = None, y: Any = None) -> Any:
@@ -136,13 +154,18 @@ class RegularizedNewton(torch.optim.Optimizer):
                         raise IndefiniteError(_refusal(step, options["gamma"]))
             moves = {"c": step.update[:, 0], "w": step.update[:, 1:-1], "eta": step.update[:, -1]}
             moved = {}
-            for name, parameter in self.net.named_parameters():
+            outside = P.zeros(len(moves))
+            for k, (name, parameter) in enumerate(self.net.named_parameters()):
                 moved[name] = parameter + (rates[id(parameter)] * moves[name]).to(parameter.dtype)
-                if not bool(torch.isfinite(moved[name]).all()):
-                    raise RangeError(f"net.{name} would leave the range of {parameter.dtype}: lower lr or raise gamma")
+                outside[k] = not bool(torch.isfinite(moved[name]).all())
+            P.ranks.max(outside)  # no rank steps unless all do
+            for name, left in zip(moves, outside.tolist(), strict=True):
+                if left:
+                    raise RangeError(f"net.{name} would leave the range of {moved[name].dtype}: lower lr or raise gamma")
         for name, parameter in self.net.named_parameters():
             parameter.copy_(moved[name])
-            self.state[parameter]["step"] += 1
+            state = self.state[parameter]
+            state["step"] = state.get("step", 0) + 1
         return step
 
 
@@ -172,6 +195,9 @@ def _proved_damping(P: Any, mu: float) -> float:
     r = stream.outputs(P) - P.y
     S, error = stream.residual_blocks(P, r), radii(P, r)
 
+    if not math.isfinite(largest(P, error.values)):
+        raise IndefiniteError(_UNBOUNDED)
+
     def proved(value: float) -> bool:
         return certify(P, S, value, error).verdict == "positive definite"
 
@@ -179,7 +205,7 @@ def _proved_damping(P: Any, mu: float) -> float:
     while not proved(high):
         low, high = high, 4 * high
         if not math.isfinite(high):
-            raise IndefiniteError("no damping makes H + γ_N I provably positive definite: the curvature has no error bound")
+            raise IndefiniteError(_UNBOUNDED)
     while high > 1.01 * low:
         middle = math.sqrt(low) * math.sqrt(high)
         if proved(middle):

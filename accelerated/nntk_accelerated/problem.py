@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,9 +19,9 @@ from nntk_accelerated.activations import Activation, activation
 from nntk_accelerated.errors import AcceleratedError, InputError, MemoryLimitError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.sharding import Ranks
-from nntk_accelerated.validation import whole_number
+from nntk_accelerated.validation import choice, whole_number
 
-__all__ = ["PRECISIONS", "Precision", "Problem", "memory_guard", "problem"]
+__all__ = ["NO_TARGETS", "PRECISIONS", "Precision", "Problem", "memory_guard", "problem"]
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ PRECISIONS = {
 _LANE_LIMIT = 1024
 """Up to this M each thread sums its own chunks; beyond, one chunk's products are large enough to be shared out by BLAS."""
 
-_FUSED_FROM = 2**24
+_FUSED_FROM = 2**20
 """Entries of σ from which compiled loops are worth loading the compiler."""
 
 _FUSED_DIM = 16
@@ -121,6 +122,11 @@ class Problem:
     def sweep(self, work: Callable[[list[slice]], T]) -> list[T]:
         """`work` on each lane's chunks; the results in the lanes' order, so that sums do not depend on timing."""
         chunks = [slice(a, min(a + self.chunk, self.local)) for a in range(0, self.local, self.chunk)]
+        narrow = torch.float32 in (self.precision.working, self.precision.product)
+        with _full_float32() if narrow else contextlib.nullcontext():
+            return self._lanes(work, chunks)
+
+    def _lanes(self, work: Callable[[list[slice]], T], chunks: list[slice]) -> list[T]:
         if self.lanes == 1:
             with torch.no_grad(), _blas_threads(torch.get_num_threads() if self.device.type == "cpu" else None):
                 return [work(chunks)]
@@ -138,6 +144,17 @@ class Problem:
             torch.set_num_threads(threads)  # the lanes set it for threads yet to come, too
 
 
+@contextlib.contextmanager
+def _full_float32() -> Iterator[None]:
+    """Products of float32 numbers in float32: the error bounds know nothing of TF32 or bfloat16."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
@@ -147,10 +164,14 @@ def _blas_threads(count: int | None) -> Any:
     return contextlib.nullcontext() if count is None else _controller().limit(limits=count, user_api="blas")
 
 
+NO_TARGETS = object()
+"""In place of y, for quantities that need none."""
+
+
 def problem(
     net: Any,
     X: Any,
-    y: Any = None,
+    y: Any,
     *,
     precision: str | None = None,
     chunk: int | None = None,
@@ -164,49 +185,17 @@ def problem(
     """
     if not isinstance(net, ShallowNet):
         raise InputError("net", "a ShallowNet", type(net).__name__)
-    for name, parameter in net.named_parameters():
-        if parameter.dtype != net.c.dtype or parameter.device != net.c.device:
-            raise InputError(
-                f"net.{name}", f"{net.c.dtype} on {net.c.device}, as net.c", f"{parameter.dtype} on {parameter.device}"
-            )
-        if parameter.dtype not in (torch.float32, torch.float64):
-            raise InputError(f"net.{name}", "float32 or float64", str(parameter.dtype))
-    X = _data("X", X, net, 2)
-    if X.shape[1] != net.dim:
-        raise InputError("X", f"shape (M, {net.dim}), as net.w", f"shape {tuple(X.shape)}")
-    if X.shape[0] == 0:
-        raise InputError("X", "at least one data point", "M = 0")
-    if y is None:
-        y = X.new_zeros(X.shape[0])
-    y = _data("y", y, net, 1)
-    if y.shape[0] != X.shape[0]:
-        raise InputError("y", f"shape ({X.shape[0]},), as X has rows", f"shape {tuple(y.shape)}")
-    for name, values in (("X", X), ("y", y), *((f"net.{name}", p) for name, p in net.named_parameters())):
-        if not bool(torch.isfinite(values.detach()).all()):
-            raise InputError(name, "finite numbers", "inf or nan among them")
-    if precision is None:
-        precision = "float64" if net.c.dtype == torch.float64 else "float32"
-    if precision not in PRECISIONS:
-        raise InputError("precision", f"one of {', '.join(PRECISIONS)}", repr(precision))
-    chosen = PRECISIONS[precision]
-    M, p, local = X.shape[0], net.dim + 2, net.c.shape[0]
-    if chunk is not None:
-        whole_number("chunk", chunk, "a whole number of neurons, at least 1")
-    on_cpu = net.c.device.type == "cpu"
-    lanes = torch.get_num_threads() if on_cpu and M <= _LANE_LIMIT else 1
-    size = chosen.working.itemsize * (M * (p + 4) + 6 * p * p)  # temporaries for one neuron
-    memory = _memory(net.c.device)
-    matrices = M * M * chosen.product.itemsize
-    if chunk is None:
-        budget = _WORKING_SET if on_cpu else min(memory // 8, 2**31)
-        chunk = max(min(budget // size, 2**17), 128 if on_cpu else 1024, 1)
-        if M > _LANE_LIMIT:  # an M×M sum is read and written once a chunk: give each chunk enough to do
-            chunk = max(chunk, min(1024, memory // 8 // size), 1)
-    chunk = min(chunk, local)
-    lanes = max(1, min(lanes, -(-local // chunk)))
-    need = (lanes + 1) * matrices + lanes * chunk * size
-    if need > memory:
-        raise MemoryLimitError(_memory_message(M, net.width, chunk, need))
+    refusal = None
+    try:
+        X, y, chosen, size, lanes = _checked(net, X, y, precision, chunk)
+    except AcceleratedError as error:
+        refusal = error
+    if net.ranks.count > 1:
+        _agreed(net, X, y, refusal)
+    if refusal is not None:
+        raise refusal
+    M = X.shape[0]
+    on_cpu = X.device.type == "cpu"
     X1 = torch.cat([torch.ones(M, 1, dtype=chosen.working, device=X.device), X.detach().to(chosen.working)], 1)
     return Problem(
         net=net,
@@ -218,13 +207,17 @@ def problem(
         activation=activation(net.activation),
         precision=chosen,
         ranks=net.ranks,
-        chunk=chunk,
+        chunk=size,
         lanes=lanes,
-        fused=_fused(net, chosen, M) if on_cpu and M * local >= _FUSED_FROM else None,
+        fused=_fused(net, chosen, M) if on_cpu else None,
     )
 
 
 def _fused(net: ShallowNet, chosen: Precision, M: int) -> int | None:
+    """The compiled loops' number of the activation, where they can do this work and it is large, or the compiler is loaded."""
+    least = 2**14 if "nntk_accelerated.fused" in sys.modules else _FUSED_FROM
+    if M * net.c.shape[0] < least:
+        return None
     if chosen.working != torch.float64 or net.c.dtype != torch.float64 or M > _LANE_LIMIT or net.dim > _FUSED_DIM:
         return None
     try:
@@ -241,6 +234,8 @@ def _data(name: str, value: Any, net: ShallowNet, dims: int) -> Tensor:
         raise InputError(name, f"{net.c.dtype}, as the net", str(value.dtype))
     if value.device != net.c.device:
         raise InputError(name, f"a tensor on {net.c.device}, as the net", str(value.device))
+    if value.layout != torch.strided or value.is_meta:
+        raise InputError(name, "a dense tensor with data", f"{value.layout} on {value.device}")
     if value.dim() != dims:
         raise InputError(name, "shape (M, d)" if dims == 2 else "shape (M,)", f"shape {tuple(value.shape)}")
     return value
@@ -283,3 +278,66 @@ def memory_guard(P: Problem) -> Iterator[None]:
         if "memory" in str(error).lower():
             raise MemoryLimitError(_memory_message(P.M, P.net.width, P.chunk, None)) from error
         raise
+
+
+def _checked(net: ShallowNet, X: Any, y: Any, precision: Any, chunk: Any) -> tuple[Tensor, Tensor, Precision, int, int]:
+    """(X, y, precision, chunk, lanes), or the error that says what is wrong with them on this rank."""
+    for name, parameter in net.named_parameters():
+        if parameter.dtype != net.c.dtype or parameter.device != net.c.device:
+            raise InputError(
+                f"net.{name}", f"{net.c.dtype} on {net.c.device}, as net.c", f"{parameter.dtype} on {parameter.device}"
+            )
+        if parameter.is_meta:
+            raise InputError(f"net.{name}", "a tensor with data", "one on the meta device")
+        if parameter.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"net.{name}", "float32 or float64", str(parameter.dtype))
+    X = _data("X", X, net, 2)
+    if X.shape[1] != net.dim:
+        raise InputError("X", f"shape (M, {net.dim}), as net.w", f"shape {tuple(X.shape)}")
+    if X.shape[0] == 0:
+        raise InputError("X", "at least one data point", "M = 0")
+    if y is NO_TARGETS:
+        y = X.new_zeros(X.shape[0])
+    y = _data("y", y, net, 1)
+    if y.shape[0] != X.shape[0]:
+        raise InputError("y", f"shape ({X.shape[0]},), as X has rows", f"shape {tuple(y.shape)}")
+    for name, values in (("X", X), ("y", y), *((f"net.{name}", p) for name, p in net.named_parameters())):
+        if not bool(torch.isfinite(values.detach()).all()):
+            raise InputError(name, "finite numbers", "inf or nan among them")
+    if precision is None:
+        precision = "float64" if net.c.dtype == torch.float64 else "float32"
+    chosen = PRECISIONS[choice("precision", precision, PRECISIONS)]
+    M, p, local = X.shape[0], net.dim + 2, net.c.shape[0]
+    if chunk is not None:
+        whole_number("chunk", chunk, "a whole number of neurons, at least 1")
+    on_cpu = net.c.device.type == "cpu"
+    lanes = torch.get_num_threads() if on_cpu and M <= _LANE_LIMIT else 1
+    size = chosen.working.itemsize * (M * (p + 4) + 6 * p * p)  # temporaries for one neuron
+    memory = _memory(net.c.device)
+    matrices = M * M * chosen.product.itemsize
+    if chunk is None:
+        budget = _WORKING_SET if on_cpu else min(memory // 8, 2**31)
+        chunk = max(min(budget // size, 2**17), 128 if on_cpu else 1024, 1)
+        if M > _LANE_LIMIT:  # an M×M sum is read and written once a chunk: give each chunk enough to do
+            chunk = max(chunk, min(1024, memory // 8 // size), 1)
+    chunk = min(chunk, local)
+    lanes = max(1, min(lanes, -(-local // chunk)))
+    need = (lanes + 1) * matrices + lanes * chunk * size
+    if need > memory:
+        raise MemoryLimitError(_memory_message(M, net.width, chunk, need))
+    return X, y, chosen, chunk, lanes
+
+
+def _agreed(net: ShallowNet, X: Any, y: Any, refusal: AcceleratedError | None) -> None:
+    """Find out before any work that every rank has good input, and the same data. Raises InputError where another has not."""
+    state = torch.tensor([refusal is not None], dtype=torch.float64, device=net.c.device)
+    net.ranks.max(state)
+    if refusal is not None:
+        return
+    if bool(state.any()):
+        raise InputError("net, X, y", "good input on every rank", "input that another rank refused")
+    weights = torch.arange(1, X.shape[0] + 1, dtype=torch.float64, device=X.device)
+    marks = [X.double().sum(1) @ weights, y.double() @ weights, X.double().abs().sum(), y.double().abs().sum()]
+    shape = torch.tensor([X.shape[0], X.shape[1], net.width, net.beta], dtype=torch.float64, device=X.device)
+    if not net.ranks.agree(torch.cat([torch.stack(marks), shape])):
+        raise InputError("X, y", "the same data, width and beta on every rank", "others on another rank")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nntk_accelerated import stream
 from nntk_accelerated.dense import mirror_
-from nntk_accelerated.problem import memory_guard, problem
+from nntk_accelerated.problem import NO_TARGETS, memory_guard, problem
 from nntk_accelerated.step import damping
 
 __all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "outputs"]
@@ -18,7 +18,7 @@ __all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "output
 
 def outputs(net: Any, X: Any, *, precision: str | None = None, chunk: int | None = None) -> Tensor:
     """f(X) (M,), equation (E1), without gradients, in memory O(chunk·M). Raises as `newton_step`."""
-    P = problem(net, X, precision=precision, chunk=chunk)
+    P = problem(net, X, NO_TARGETS, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
         return stream.outputs(P)
 
@@ -33,7 +33,7 @@ def loss(net: Any, X: Any, y: Any, *, precision: str | None = None, chunk: int |
 
 def ntk(net: Any, X: Any, *, normalized: bool = False, precision: str | None = None, chunk: int | None = None) -> Tensor:
     """NTK B = JJᵀ/M (M, M), or width-normalized N^(2β-1) B (E7). Raises as `newton_step`."""
-    P = problem(net, X, precision=precision, chunk=chunk)
+    P = problem(net, X, NO_TARGETS, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
         B = mirror_(stream.gram(P, 1.0).G).to(P.dtype).div_(P.M)  # D = I
         return B.mul_(float(net.width) ** (2 * net.beta - 1)) if normalized else B
@@ -53,7 +53,9 @@ def gauss_newton_nntk(
     net: Any, X: Any, gamma: float, *, scaling: str = "width", precision: str | None = None, chunk: int | None = None
 ) -> Tensor:
     """Gauss-Newton part B(γ_N I + B)⁻¹ of the NNTK (M, M) (E8). Raises as `newton_step`."""
-    return _newton_kernel(problem(net, X, precision=precision, chunk=chunk), damping(net, gamma, scaling), curvature=False)
+    return _newton_kernel(
+        problem(net, X, NO_TARGETS, precision=precision, chunk=chunk), damping(net, gamma, scaling), curvature=False
+    )
 
 
 def _newton_kernel(P: Any, mu: float, *, curvature: bool) -> Tensor:
@@ -89,8 +91,10 @@ class Modes:
 
 def modes(net: Any, X: Any, y: Any, gamma: float, *, precision: str | None = None, chunk: int | None = None) -> Modes:
     """The residual in the eigenvectors of the NTK, and each one's Newton rate (E7, E10). Raises as `newton_step`."""
+    P = problem(net, X, y, precision=precision, chunk=chunk)
     damping(net, gamma)
     values, vectors = torch.linalg.eigh(ntk(net, X, normalized=True, precision=precision, chunk=chunk))
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    r = outputs(net, X, precision=precision, chunk=chunk) - y.detach().to(values.dtype)
+    with memory_guard(P), torch.no_grad():
+        r = stream.outputs(P) - P.y
     return Modes(values, vectors, vectors.t() @ r, values / (gamma + values))

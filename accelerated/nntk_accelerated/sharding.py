@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from nntk_accelerated.errors import InputError, ProcessGroupError
+from nntk_accelerated.validation import choice, positive
 
 __all__ = ["Ranks", "init_process_group"]
 
@@ -28,8 +29,9 @@ def init_process_group(backend: str | None = None, *, timeout: float = TIMEOUT) 
     A rank that stays silent for `timeout` seconds is given up.
     Raises InputError for a timeout that is not positive, ProcessGroupError if the processes do not find each other.
     """
-    if not timeout > 0:
-        raise InputError("timeout", "a positive number of seconds", repr(timeout))
+    seconds = min(positive("timeout", timeout), 1e6)
+    if backend is not None:
+        choice("backend", backend, ("gloo", "nccl", "mpi", "ucc"))
     missing = [name for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise InputError(
@@ -40,7 +42,7 @@ def init_process_group(backend: str | None = None, *, timeout: float = TIMEOUT) 
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout))
+        dist.init_process_group(backend, timeout=datetime.timedelta(seconds=seconds))
     except (RuntimeError, ValueError) as error:
         raise ProcessGroupError(f"the processes did not find each other: {error}") from error
 
@@ -88,6 +90,13 @@ class Ranks:
         if buffer is not tensors[0]:
             for t, part in zip(tensors, torch.split(buffer, [t.numel() for t in tensors]), strict=True):
                 t.copy_(part.view_as(t))
+
+    def agree(self, values: Tensor) -> bool:
+        """Have all ranks the same values (k,), bit for bit? nan is never the same."""
+        both = torch.cat([values, -values])
+        most = both.clone()
+        self.max(most)
+        return bool((most == both).all())
 
     def gather(self, values: Tensor) -> Tensor:
         """The ranks' tensors (k, …), joined along the first dimension; k may differ between ranks."""

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
-from nntk_accelerated.errors import InputError, SingularSystemError
+from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, largest, radii, rho_bound
+from nntk_accelerated.errors import InputError, RangeError, SingularSystemError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.problem import Problem, memory_guard, problem
 from nntk_accelerated.step import damping
@@ -105,11 +105,14 @@ def _min_eigenvalue(P: Problem, rtol: float) -> MinEigenvalue:
     r = stream.outputs(P) - P.y
     S, error = stream.residual_blocks(P, r), radii(P, r)
     lower, upper, size = _bracket(P, S)
+    if not all(map(math.isfinite, (lower, upper, size))):
+        raise RangeError(f"the Hessian is not finite in {P.dtype}: rescale the problem")
+    doubt = largest(P, error.values)  # of S in the 2-norm, and so of its eigenvalues
+    known = math.isfinite(doubt)
+    doubt = doubt if known else 0.0
     if size == 0 and P.net.width * P.p > P.M:  # r = 0: H = JᵀJ/M, singular
-        exact = not bool(error.values.max() > 1e-200)
-        return MinEigenvalue(0.0, 0.0, 0.0, exact, True, 0)
-    eps = torch.finfo(P.dtype).eps
-    noise = 64 * eps * size
+        return MinEigenvalue(0.0, -doubt, doubt, known, doubt == 0, 0)
+    noise = max(64 * torch.finfo(P.dtype).eps * size, 2 * doubt)
     spent = 0
     lower, upper = lower - noise, upper + noise
 
@@ -142,15 +145,15 @@ def _min_eigenvalue(P: Problem, rtol: float) -> MinEigenvalue:
 
 def _bracket(P: Problem, S: Tensor) -> tuple[float, float, float]:
     """(λ₁(S), upper bound of λ_min(H), ‖S‖): Weyl and, for a matrix of rank M added, Cauchy interlacing."""
-    smallest, largest = [], P.zeros(1, dtype=torch.float64)
+    smallest, most = [], P.zeros(1, dtype=torch.float64)
     for _, values, _, _ in stream.eigen_blocks(P, S, torch.arange(P.local, device=P.device), 0.0):
         flat = values.reshape(-1)
         smallest.append(flat.topk(min(P.M + 1, flat.shape[0]), largest=False).values)
-        largest = torch.maximum(largest, flat.abs().max().double())
-    P.ranks.max(largest)
+        most = torch.maximum(most, flat.abs().max().double())
+    P.ranks.max(most)
     own = torch.cat(smallest)
     every = P.ranks.gather(own.topk(min(P.M + 1, own.shape[0]), largest=False).values).sort().values
-    low, size = float(every[0]), float(largest)
+    low, size = float(every[0]), float(most)
     if every.shape[0] > P.M:
         return low, float(every[P.M]), size
     # fewer parameters than points: the mean of the eigenvalues of H bounds the smallest, and |H| ≤ |S| + |J|²/M
@@ -180,35 +183,20 @@ def required_gamma(
     smallest = min_eigenvalue(net, X, y, rtol=rtol, precision=precision, chunk=chunk)
     unit = float(net.width) ** (2 * net.beta - 1)
     enough = sufficient_gamma(net, X, y, precision=precision, chunk=chunk)
-    return RequiredGamma(enough, max(0.0, -smallest.upper * unit), max(0.0, -smallest.lower * unit), smallest.proved)
+    down, up = 1 - 16 * torch.finfo(torch.float64).eps, 1 + 16 * torch.finfo(torch.float64).eps  # γ N^(1-2β) is rounded, too
+    lower, upper = max(0.0, -smallest.upper * unit * down), max(0.0, -smallest.lower * unit * up)
+    return RequiredGamma(enough, lower, upper, smallest.proved)
 
 
 def sufficient_gamma(net: Any, X: Any, y: Any, *, precision: str | None = None, chunk: int | None = None) -> float:
     """γ = N^(β-1) ρ, ρ = maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ), above which (E16) makes H + γ_N I positive definite. Raises as `newton_step`.
 
-    hᵢ(x) = ½(|κ|q² + √(κ²q⁴ + 4s²q²)), κ = cσ'', s = σ', q = |x̃| (E15). Rounded up.
+    hᵢ(x) = ½(|κ|q² + √(κ²q⁴ + 4s²q²)), κ = cσ'', s = σ', q = |x̃| (E15). The errors of r, σ' and σ'' are added;
+    infinite where they have no bound.
     """
     P = problem(net, X, y, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
-        return float(math.pow(P.net.width, P.net.beta - 1) * _rho(P) * (1 + 4e3 * torch.finfo(P.dtype).eps))
-
-
-def _rho(P: Problem) -> float:
-    size = (stream.outputs(P) - P.y).abs() / P.M
-    q2 = P.X1.square().sum(1)[:, None]
-
-    def work(chunks: list[slice]) -> Tensor:
-        most = P.zeros(1)
-        for part in chunks:
-            _, slope, curvature = P.jets(part, 2)
-            kappa = curvature.mul_(P.c[part].to(P.dtype)).abs_().mul_(q2)
-            h = (kappa + torch.hypot(kappa, 2 * slope * q2.sqrt())).mul_(0.5)
-            most = torch.maximum(most, (size @ h).max())
-        return most
-
-    most = torch.stack(P.sweep(work)).max().double()
-    P.ranks.max(most)
-    return float(most)
+        return float(math.pow(P.net.width, P.net.beta - 1) * rho_bound(P))
 
 
 @dataclass(frozen=True)
@@ -257,7 +245,7 @@ def required_width(
                 r = stream.outputs(P) - P.y
                 error: Radii = radii(P, r)
                 verdict = certify(P, stream.residual_blocks(P, r), damping(net, g), error).verdict
-                seen[width] = verdict, _rho(P), net.beta
+                seen[width] = verdict, rho_bound(P), net.beta
         return seen[width][0] == "positive definite"
 
     width, low = 1, 0

@@ -13,11 +13,11 @@ from torch import Tensor
 from nntk_accelerated import stream
 from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
 from nntk_accelerated.dense import Factor
-from nntk_accelerated.errors import InputError, RangeError, RefinementError
+from nntk_accelerated.errors import RangeError, RefinementError
 from nntk_accelerated.problem import PRECISIONS, Problem, memory_guard, problem
-from nntk_accelerated.validation import positive
+from nntk_accelerated.validation import choice, positive
 
-__all__ = ["NewtonStep", "damping", "gauss_newton_step", "newton_step"]
+__all__ = ["NewtonStep", "check_damping", "damping", "gauss_newton_step", "newton_step"]
 
 _TARGET = 32.0
 _LIMIT = 1024.0
@@ -72,12 +72,18 @@ class _Clock:
 def damping(net: Any, gamma: Any, scaling: str = "width") -> float:
     """μ = γ N^(1-2β) (E5), or γ itself with scaling="fixed". Raises InputError for γ ≤ 0, RangeError if μ underflows."""
     value = positive("gamma", gamma)
-    if scaling not in ("width", "fixed"):
-        raise InputError("scaling", "'width' or 'fixed'", repr(scaling))
+    choice("scaling", scaling, ("width", "fixed"))
     mu = value * float(net.width) ** (1 - 2 * net.beta) if scaling == "width" else value
     if not mu >= torch.finfo(torch.float64).tiny:
         raise RangeError(f"gamma = {value} gives a damping of {mu}, below the normal numbers")
     return mu
+
+
+def check_damping(P: Problem, mu: float) -> None:
+    """Raise RangeError if μ is no normal number of the working dtype."""
+    kind = torch.finfo(P.dtype)
+    if not kind.tiny <= mu <= kind.max:
+        raise RangeError(f"the damping is {mu}, outside the normal numbers of {P.dtype}")
 
 
 def newton_step(
@@ -133,6 +139,7 @@ def _step(
 
 def take(P: Problem, mu: float, alpha: float, *, curvature: bool) -> NewtonStep:
     """The step for a checked problem, damping μ and step size α."""
+    check_damping(P, mu)
     clock = _Clock(P.device)
     r = stream.outputs(P) - P.y
     loss = float(r.double().square().sum()) / (2 * P.M)
@@ -178,6 +185,11 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
     refined, at one pass more for the residual.
     """
     M, eps = P.M, torch.finfo(P.dtype).eps
+    # The system is linear in r: with |r| near 1 no norm under- or overflows.
+    exponent = int(torch.frexp(r.abs().max()).exponent)
+    if not bool((r != 0).any()):
+        return _Solution(P.zeros(P.p, P.local), 0.0, 0.0, 0)
+    r = torch.ldexp(r, torch.tensor(-exponent, device=r.device))
     k = 0 if K.border is None else K.border.values.shape[0]
     h = -alpha * r
     update = P.zeros(P.p, P.local)
@@ -198,7 +210,7 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
         left = h - M * solution[:M] - solved.image
         backward, reported = sizes(solved.local + bound_J * float(left.double().norm()) / M, solved)
         if backward <= _TARGET * eps:
-            return _Solution(update, reported, gradient, rounds)
+            return _rescaled(update, reported, gradient, rounds, exponent)
         if backward > best / 4 or rounds == most:
             break
         best, rounds = backward, rounds + 1
@@ -214,7 +226,7 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
         backward, reported = sizes(norm, solved)
         stagnates = backward > best / 2
         if backward <= _TARGET * eps or (stagnates and backward <= _LIMIT * eps):
-            return _Solution(update, reported, gradient, rounds)
+            return _rescaled(update, reported, gradient, rounds, exponent)
         if (stagnates and backward > best) or rounds == most:
             break
         best, rounds = min(best, backward), rounds + 1
@@ -224,3 +236,11 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
         f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: "
         f"the damped Hessian is singular to within {P.precision.product}; {advice}"
     )
+
+
+def _rescaled(update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
+    """The solution for the residual times 2^exponent. Raises RangeError where it overflows."""
+    update = torch.ldexp(update, torch.tensor(exponent, device=update.device))
+    if not bool(torch.isfinite(update).all()):
+        raise RangeError(f"the step is not finite in {update.dtype}: rescale the problem, or raise gamma")
+    return _Solution(update, residual, math.ldexp(gradient, exponent), rounds)

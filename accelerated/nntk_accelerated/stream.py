@@ -208,9 +208,10 @@ def gram(P: Problem, mu: float, *, r: Tensor | None = None, S: Tensor | None = N
             if weights is not None:
                 assert S is not None
                 _store(P, S, part, weights, *jets[1:])
-            if mu > 0:
-                basis, safe = _cholesky_basis(block(P, S, part, mu), mu)
-                good[part] = safe
+            if S is None and mu > 0:
+                basis = _scalar_basis(P, part, mu)
+            elif mu > 0:
+                basis, good[part] = _cholesky_basis(block(P, S, part, mu), mu)
             else:
                 good[part] = False
                 continue
@@ -227,7 +228,6 @@ def gram(P: Problem, mu: float, *, r: Tensor | None = None, S: Tensor | None = N
     P.ranks.sum(count)
     border, negative = None, 0
     if int(count):
-        assert S is not None or mu <= 0
         border, negative = _odd_neurons(P, S, mu, odd, G)
     P.ranks.sum(G)
     return Gram(G, S, mu, odd, border, negative, definite=int(count) == 0 or (border is None and negative == 0))
@@ -260,6 +260,13 @@ def _compiled_gram(
             B,
         )
         add_outer(G, Y)
+
+
+def _scalar_basis(P: Problem, part: slice, mu: float) -> Tensor:
+    """L⁻¹ (p, p, n) of D = μI."""
+    basis = P.zeros(P.p, P.p, part.stop - part.start)
+    basis.diagonal().fill_(mu**-0.5)
+    return basis
 
 
 def _cholesky_basis(D: Tensor, mu: float) -> tuple[Tensor, Tensor]:
@@ -453,7 +460,7 @@ def _visits(
         for part in chunks if K.mu > 0 else []:
             value, slope = P.jets(part, 1)
             D = block(P, K.S, part, K.mu)
-            basis, _ = _cholesky_basis(D.clone(), K.mu)
+            basis = _scalar_basis(P, part, K.mu) if K.S is None else _cholesky_basis(D.clone(), K.mu)[0]
             keep = None if doubtful is None else ~doubtful[part]
             each(_Visit(part, value, slope, P.c[part].to(P.dtype), D, basis, keep=keep), totals)
         return totals

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
 from nntk_accelerated.errors import InputError
 
-__all__ = ["number", "positive", "whole_number"]
+__all__ = ["choice", "number", "positive", "whole_number"]
 
 
 def number(name: str, value: Any, expected: str = "a finite number") -> float:
     """A finite real number, also as a tensor without dimensions. Raises InputError otherwise."""
-    plain = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if isinstance(plain, bool) or not isinstance(plain, int | float) or not math.isfinite(plain):
+    plain = value.item() if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta else value
+    if isinstance(plain, bool) or not isinstance(plain, int | float):
         raise InputError(name, expected, repr(value))
-    return float(plain)
+    try:
+        result = float(plain)
+    except OverflowError:
+        result = math.inf
+    if not math.isfinite(result):
+        raise InputError(name, expected, repr(value))
+    return result
 
 
 def positive(name: str, value: Any) -> float:
@@ -33,4 +40,11 @@ def whole_number(name: str, value: Any, expected: str = "a whole number of at le
     """A whole number of at least 1. Raises InputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(name, expected, repr(value))
+    return value
+
+
+def choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """One of some words. Raises InputError otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(name, f"one of {', '.join(choices)}", repr(value))
     return value

@@ -123,7 +123,7 @@ def check_inertia(case: Case, gamma: float, dtype: str = "float64", device: str 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_inertia_from_indefinite_to_definite(name: str, device: str) -> None:
     case = random_case(1, 6, 2, 5, name)
-    enough = sufficient_gamma(*ours(case))
+    enough = sufficient_gamma(*ours(case)) if name != "relu" else 1.0
     proved = [check_inertia(case, enough * share, device=device) for share in (1e-3, 0.1, 0.5, 1.001, 10)]
     assert all(proved) or name == "relu"  # whose slope jumps, so that nothing can be proved
 
@@ -199,7 +199,9 @@ def test_min_eigenvalue_at_the_minimum(device: str) -> None:
     silent = reference.Network(np.zeros(3), net.w, net.eta, net.beta)
     y = np.zeros(20)
     wide = min_eigenvalue(*ours((silent, X[:4], y[:4]), device=device))
-    assert (wide.lower, wide.value, wide.upper) == (0, 0, 0)
+    assert wide.value == 0
+    assert -1e-290 < wide.lower <= 0 <= wide.upper < 1e-290  # y = 0 and f(X) = 0 are exact but for underflow
+    assert wide.proved
     check_min_eigenvalue((silent, X, y), device=device)
 
 
@@ -254,6 +256,9 @@ def rho(case: Case) -> float:
 def test_sufficient_gamma(name: str, dtype: str, device: str) -> None:
     case = random_case(4, 7, 2, 5, name)
     found = sufficient_gamma(*ours(case, dtype, device))
+    if name == "relu":  # its slope jumps where z's rounding error decides: no bound
+        assert found == np.inf
+        return
     exact = 7.0**-0.25 * rho(case)
     # the terms that r and the jets are summed from, against which they err, and the margin by which it is rounded up
     limit = THRESHOLD * (7 + 5 + 2) * EPS[dtype] * 7**0.5 * terms(case)[0] + 2e-3 * EPS[dtype] ** 0.5 * exact

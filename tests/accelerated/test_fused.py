@@ -1,0 +1,134 @@
+"""The compiled loops against the torch passes they stand in for, and their exponential against mpmath."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from tolerances import EPS, THRESHOLD
+
+from nntk_accelerated import ACTIVATIONS, ShallowNet, newton_step, stream
+from nntk_accelerated.activations import ERROR
+from nntk_accelerated.problem import Problem, problem
+
+fused = pytest.importorskip("nntk_accelerated.fused", reason="numba is not installed")
+
+
+def example(name: str, width: int, dim: int, points: int, chunk: int | None = None) -> tuple[Problem, torch.Tensor]:
+    generator = torch.Generator().manual_seed(width + 10 * dim + points)
+    net = ShallowNet(width, dim, beta=0.75, activation=name, generator=generator)
+    X = torch.randn(points, dim, dtype=torch.float64, generator=generator)
+    y = torch.randn(points, dtype=torch.float64, generator=generator)
+    P = problem(net, X, y, chunk=chunk)
+    return P, stream.outputs(replace(P, fused=None)) - y
+
+
+SIZES = [(1, 1, 3), (63, 1, 16), (200, 1, 128), (130, 2, 31), (97, 5, 20), (40, 16, 9), (33, 1, 1000)]
+CASES = [(name, *size) for name in fused.KINDS for size in SIZES]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("name", fused.KINDS)
+def test_jets_are_as_accurate_as_the_certificates_take_them_for(name: str, order: int) -> None:
+    generator = np.random.default_rng(order)
+    z = np.concatenate([[0.0, 1e-300, -1e-9, 1e-9, 19.0, -19.0, 37.0, -45.0, 50.0, -50.0], generator.normal(0, 4, 500)])
+    out = [np.full_like(z, np.nan) for _ in range(3)]
+    fused._jets(fused.KINDS[name], order, z.copy(), *out)
+    u = EPS["float64"] / 2
+    with mpmath.workdps(40):
+        exact = {
+            "tanh": [mpmath.tanh, lambda t: mpmath.sech(t) ** 2, lambda t: -2 * mpmath.tanh(t) * mpmath.sech(t) ** 2],
+            "logistic": [
+                lambda t: 1 / (1 + mpmath.exp(-t)),
+                lambda t: 1 / (2 + mpmath.exp(t) + mpmath.exp(-t)),
+                lambda t: -mpmath.tanh(t / 2) / (2 + mpmath.exp(t) + mpmath.exp(-t)),
+            ],
+            "relu": [lambda t: max(t, 0), lambda t: int(t > 0), lambda t: 0],
+            "square": [lambda t: t * t, lambda t: 2 * t, lambda t: 2],
+        }[name]
+        for function, values in zip(exact[: order + 1], out, strict=False):
+            for t, value in zip(z, values, strict=True):
+                true = mpmath.mpf(function(mpmath.mpf(float(t))))
+                assert abs(mpmath.mpf(float(value)) - true) <= ERROR / 2 * u * max(1, abs(true)), (name, order, t, value)
+
+
+def test_the_exponential_is_right_to_two_units_over_its_whole_range() -> None:
+    from numba import njit
+
+    @njit(error_model="numpy")
+    def _all(x: Any, out: Any) -> None:
+        for i in range(x.shape[0]):
+            out[i] = fused._exp(x[i])
+
+    x = np.concatenate([np.linspace(-700, 700, 4001), np.linspace(-1, 1, 2001)])
+    out = np.empty_like(x)
+    _all(x, out)
+    with mpmath.workdps(40):
+        errors = [abs(mpmath.mpf(float(v)) / mpmath.exp(mpmath.mpf(float(t))) - 1) for t, v in zip(x, out, strict=True)]
+    assert max(errors) <= 2 * EPS["float64"]
+
+
+@pytest.mark.parametrize(("name", "width", "dim", "points"), CASES)
+@pytest.mark.parametrize("chunk", [None, 50])
+def test_outputs_blocks_and_gram_matrix(name: str, width: int, dim: int, points: int, chunk: int | None) -> None:
+    P, r = example(name, width, dim, points, chunk)
+    slow, fast = replace(P, fused=None), replace(P, fused=fused.KINDS[name])
+    eps = EPS["float64"]
+    zmax = float((P.w.abs().sum(1) * P.X1.abs().max() + P.eta.abs()).max())
+    size = P.scale * float(P.c.abs().sum()) * max(1.0, zmax) ** 2
+    assert (stream.outputs(slow) - stream.outputs(fast)).abs().max() <= THRESHOLD * eps * P.depth * size
+    for mu in (10.0, 1e-3):
+        one, other = stream.gram(slow, mu, r=r), stream.gram(fast, mu, r=r)
+        assert one.S is not None
+        assert other.S is not None
+        # S: sums of M products, whose factors carry the jets' errors
+        S_size = P.scale * float(r.abs().mean()) * max(1.0, zmax) * (1 + float(P.X1.square().sum(1).max()))
+        assert (one.S - other.S).abs().max() <= THRESHOLD * eps * (ERROR + points) * S_size
+        assert set(one.odd.tolist()) == set(other.odd.tolist())
+        # G: D⁻¹ carries S's error over the smallest eigenvalue that is kept, 1e-4 μ, twice
+        J = P.scale**2 * points * (1 + zmax) ** 4 * (1 + float(P.X1.square().sum(1).max())) * width
+        bound = THRESHOLD * eps * (ERROR + points + width) * J * (1 + S_size / (1e-4 * mu)) / (1e-4 * mu)
+        assert (one.G - other.G).tril().abs().max() <= bound
+
+
+@pytest.mark.parametrize(("name", "width", "dim", "points"), CASES)
+def test_solve(name: str, width: int, dim: int, points: int) -> None:
+    """Δ = D⁻¹Jᵀv by the compiled loops satisfies DΔ = Jᵀv as the torch pass measures it."""
+    P, r = example(name, width, dim, points)
+    slow, fast = replace(P, fused=None), replace(P, fused=fused.KINDS[name])
+    mu = 10.0
+    K = stream.gram(slow, mu, r=r)
+    v = torch.linspace(-1, 2, points, dtype=torch.float64)
+    t = P.zeros(0 if K.border is None else K.border.values.shape[0])
+    one, other = P.zeros(P.p, P.local), P.zeros(P.p, P.local)
+    first, second = stream.solve(slow, K, v, t, one, r=r), stream.solve(fast, K, v, t, other, r=r)
+    assert (one - other).norm() <= THRESHOLD * EPS["float64"] * (ERROR + points) * (
+        first.length + first.gradient / mu + 1e-300
+    ) * 10
+    for field in ("length", "operator", "gradient"):
+        assert math.isclose(getattr(first, field), getattr(second, field), rel_tol=1e-10), field
+    assert (first.image - second.image).norm() <= 1e-10 * (first.image.norm() + 1e-300)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1e-3])
+@pytest.mark.parametrize("name", fused.KINDS)
+def test_a_large_step_goes_through_the_loops_and_agrees(name: str, gamma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    P, _ = example(name, 400, 2, 64)
+    assert P.fused == fused.KINDS[name]  # 400·64 entries, and the module is loaded
+    net, X, y = P.net, P.X1[:, 1:].contiguous(), P.y
+    fast = newton_step(net, X, y, gamma)
+    monkeypatch.setattr("nntk_accelerated.problem._fused", lambda *_: None)
+    slow = newton_step(net, X, y, gamma)
+    assert fast.negative_eigenvalues == slow.negative_eigenvalues
+    assert fast.certificate.verdict == slow.certificate.verdict
+    assert max(fast.residual, slow.residual) <= 1024 * EPS["float64"]
+
+
+def test_every_kind_is_an_activation() -> None:
+    assert set(fused.KINDS) <= set(ACTIVATIONS)
+    assert all(8 <= fused.block_size(M) <= 64 for M in (1, 16, 128, 1024))
