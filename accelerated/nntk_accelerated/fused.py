@@ -252,15 +252,17 @@ def _fill(Y: Any, at: int, steep: Any, last: Any, scale: float, X1: Any, value: 
     flat, total = last * scale, np.empty(B)
     # Rows are sliced out first: an index that the compiler cannot see to be positive costs it the vector instructions.
     for m in range(M):
-        rows, s, v = Y[m, at : at + p * B].reshape(p, B), slope[m], value[m]
+        s, v = slope[m], value[m]
         if p == 3:
             x = X1[1, m]
+            bias, along, last_row = Y[m, at : at + B], Y[m, at + B : at + 2 * B], Y[m, at + 2 * B : at + 3 * B]
             for j in range(B):
-                rows[0, j] = steep[0, 0, j] * s[j]
-                rows[1, j] = (steep[1, 0, j] + steep[1, 1, j] * x) * s[j]
-                rows[2, j] = (steep[2, 0, j] + steep[2, 1, j] * x) * s[j] + flat[j] * v[j]
+                bias[j] = steep[0, 0, j] * s[j]
+                along[j] = (steep[1, 0, j] + steep[1, 1, j] * x) * s[j]
+                last_row[j] = (steep[2, 0, j] + steep[2, 1, j] * x) * s[j] + flat[j] * v[j]
             continue
         for i in range(p):
+            row = Y[m, at + i * B : at + (i + 1) * B]
             for j in range(B):
                 total[j] = steep[i, 0, j]
             for k in range(1, min(i + 1, p - 1)):
@@ -268,10 +270,10 @@ def _fill(Y: Any, at: int, steep: Any, last: Any, scale: float, X1: Any, value: 
                     total[j] += steep[i, k, j] * X1[k, m]
             if i < p - 1:
                 for j in range(B):
-                    rows[i, j] = total[j] * s[j]
+                    row[j] = total[j] * s[j]
             else:
                 for j in range(B):
-                    rows[i, j] = total[j] * s[j] + flat[j] * v[j]
+                    row[j] = total[j] * s[j] + flat[j] * v[j]
 
 
 @njit(nogil=True, fastmath=_SUMS, cache=True, error_model="numpy")

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,8 +55,9 @@ def outputs(P: Problem) -> Tensor:
     def work(chunks: list[slice]) -> Tensor:
         f = P.zeros(P.M)
         if P.fused is not None:
+            c, w, eta, X1 = _neurons(P)
             for part in chunks:
-                _compiled().outputs(P.fused, *_neurons(P, part), f.numpy(), _compiled().block_size(P.M))
+                _compiled().outputs(P.fused, c[part], w[part], eta[part], X1, f.numpy(), _compiled().block_size(P.M))
             return f
         for part in chunks:
             (value,) = P.jets(part, 0)
@@ -74,9 +76,9 @@ def _compiled() -> Any:
     return fused
 
 
-def _neurons(P: Problem, part: slice) -> tuple[Any, ...]:
-    """(c, w, η, X1ᵀ) of some neurons as NumPy arrays."""
-    return P.c[part].numpy(), P.w[part].numpy(), P.eta[part].numpy(), P.X1.t().contiguous().numpy()
+def _neurons(P: Problem) -> tuple[Any, ...]:
+    """(c, w, η, X1ᵀ) as NumPy arrays."""
+    return P.c.numpy(), P.w.numpy(), P.eta.numpy(), P.X1.t().contiguous().numpy()
 
 
 # ---------------------------------------------------------------------------------------------------------------------- blocks
@@ -236,30 +238,24 @@ def gram(P: Problem, mu: float, *, r: Tensor | None = None, S: Tensor | None = N
 def _compiled_gram(
     P: Problem, G: Tensor, S: Tensor, weights: tuple[Tensor, Tensor] | None, mu: float, good: Tensor, chunks: list[slice]
 ) -> None:
-    """One lane's share of `gram`, by the compiled loops."""
-    sums = _weights(P, P.zeros(P.M)) if weights is None else weights
-    first, second = (t.numpy() for t in sums)
-    B = _compiled().block_size(P.M)
-    Y = None
+    """One lane's share of `gram`, by the compiled loops. Few Python calls a chunk: the lanes share one interpreter."""
+    loops = _compiled()
+    first, second = (t.numpy() for t in (_weights(P, P.zeros(P.M)) if weights is None else weights))
+    c, w, eta, X1 = _neurons(P)
+    entries, safe = S.numpy(), good.numpy()
+    B, limit, scale, fresh = loops.block_size(P.M), 1 / (mu * _NEAR), P.scale, weights is not None
+    kind = torch.empty((), dtype=G.dtype).numpy().dtype
+    Y, total = np.empty((P.M, 0), kind), G.numpy()
+    square = np.empty_like(total)
     for part in chunks:
         columns = P.p * B * -(-(part.stop - part.start) // B)
-        if Y is None or Y.shape[1] != columns:
-            Y = torch.empty(P.M, columns, dtype=G.dtype)
-        _compiled().gram_rows(
-            P.fused,
-            *_neurons(P, part),
-            first,
-            second,
-            S[:, part].numpy(),
-            weights is not None,
-            mu,
-            P.scale,
-            1 / (mu * _NEAR),
-            Y.numpy(),
-            good[part].numpy(),
-            B,
+        if Y.shape[1] != columns:
+            Y = np.empty((P.M, columns), kind)
+        loops.gram_rows(
+            P.fused, c[part], w[part], eta[part], X1, first, second, entries[:, part], fresh, mu, scale, limit, Y, safe[part], B
         )
-        add_outer(G, Y)
+        np.dot(Y, Y.T, out=square)
+        total += square
 
 
 def _scalar_basis(P: Problem, part: slice, mu: float) -> Tensor:
@@ -539,22 +535,24 @@ def solve(P: Problem, K: Gram, v: Tensor, t: Tensor, update: Tensor, *, r: Tenso
     def compiled(part: slice, totals: list[Tensor]) -> None:
         image, sums = totals
         assert K.S is not None
-        rows = P.zeros(image.shape[1], P.M)
-        _compiled().solve(
+        loops, rows = _compiled(), P.zeros(image.shape[1], P.M)
+        loops.solve(
             P.fused,
-            *_neurons(P, part),
-            K.S[:, part].numpy(),
+            *(a[part] for a in neurons[:3]),
+            neurons[3],
+            K.S.numpy()[:, part],
             K.mu,
             P.scale,
             1 / (K.mu * _NEAR),
             columns.numpy(),
-            update[:, part].numpy(),
+            update.numpy()[:, part],
             rows.numpy(),
             sums.numpy(),
-            _compiled().block_size(P.M),
+            loops.block_size(P.M),
         )
         image += rows.t()
 
+    neurons = _neurons(P) if P.fused is not None else ()
     fused = compiled if P.fused is not None and K.S is not None else None
     image, sums = _visits(P, K, ((P.M, 1 if r is None else 2), (5,)), each, fused)
     length, local, probe, curved, gradient = sums.double().tolist()
