@@ -248,7 +248,7 @@ def _rates(device: str, rounds: int, quick: bool) -> list[Measurement]:
     rows = []
     seconds: dict[int, float] = {}
     for N in widths:
-        run = _step(default_problem(N, M, device))
+        run = _step(default_problem(N, M, device), 1.0)  # γ = 1: definite at every width here
         GEMM = gemm_rate(device)
         seconds[N], step = _timed(run, device, rounds if N < 10**7 else 3)
         share = M * M * N * 3 / seconds[N] / GEMM

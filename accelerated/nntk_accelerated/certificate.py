@@ -64,10 +64,15 @@ def _gamma(count: float, dtype: torch.dtype) -> float:
     return ku / (1 - ku) if ku < 0.5 else math.inf
 
 
-def _reach(P: Problem) -> tuple[Tensor, Tensor]:
+def _parts(P: Problem) -> list[slice]:
+    """Neurons a block at a time: bounds take a dozen temporaries a neuron, which must not grow with N."""
+    return [slice(a, min(a + _BLOCK, P.local)) for a in range(0, P.local, _BLOCK)]
+
+
+def _reach(P: Problem, part: slice) -> tuple[Tensor, Tensor]:
     """(t, e): |z_i| ≤ t_i at every data point, and the error of computed z_i. Both (n,), float64 as all bounds here."""
     size = P.X1[:, 1:].abs().amax(0).double()
-    t = (P.w.double().abs() @ size + P.eta.double().abs()) * _SLACK
+    t = (P.w[part].double().abs() @ size + P.eta[part].double().abs()) * _SLACK
     return t, t * _gamma(P.p + 2, P.dtype)
 
 
@@ -76,12 +81,12 @@ def _q(P: Problem) -> float:
     return float(P.X1.double().square().sum(1).max().sqrt()) * _SLACK
 
 
-def _jacobian_norms(P: Problem) -> tuple[Tensor, Tensor]:
+def _jacobian_norms(P: Problem, part: slice) -> tuple[Tensor, Tensor]:
     """(‖J_i‖_F, the error of computed J_i) bounds, per neuron."""
-    t, e = _reach(P)
+    t, e = _reach(P, part)
     b0, b1, b2, _ = P.activation.bounds(t)
     u = _gamma(ERROR + 8, P.dtype)
-    steep = P.c.double().abs() * _q(P)
+    steep = P.c[part].double().abs() * _q(P)
     root = P.scale * P.M**0.5 * _SLACK
     norms = root * torch.hypot(torch.as_tensor(b0) + 0 * t, steep * b1)
     errors = root * torch.hypot(b1 * e + u * _most(b0), steep * (b2 * e + u * _most(b1)))
@@ -95,8 +100,9 @@ def _most(bound: Tensor | float) -> Tensor | float:
 
 def jacobian_bound(P: Problem) -> float:
     """An upper bound of ‖J‖_F, from the parameters alone."""
-    norms, _ = _jacobian_norms(P)
-    total = norms.square().sum()
+    total = P.zeros(1, dtype=torch.float64)
+    for part in _parts(P):
+        total += _jacobian_norms(P, part)[0].square().sum()
     P.ranks.sum(total)
     return float(total.sqrt()) * _SLACK
 
@@ -110,10 +116,12 @@ class Radii:
 
 def _residual_error(P: Problem, r: Tensor) -> float:
     """A bound of every |computed rₘ - exact rₘ|: each term c σ, the sum in any order, the factor N^(-β), and y."""
-    t, e = _reach(P)
-    b0, b1, _, _ = P.activation.bounds(t)
-    c, u = P.c.double().abs(), _gamma(ERROR + 8, P.dtype)
-    terms = (c * (b1 * e + u * _most(b0) + _gamma(P.depth + 8, P.dtype) * torch.as_tensor(b0))).sum()
+    u, depth = _gamma(ERROR + 8, P.dtype), _gamma(P.depth + 8, P.dtype)
+    terms = P.zeros(1, dtype=torch.float64)
+    for part in _parts(P):
+        t, e = _reach(P, part)
+        b0, b1, _, _ = P.activation.bounds(t)
+        terms += (P.c[part].double().abs() * (b1 * e + u * _most(b0) + depth * torch.as_tensor(b0))).sum()
     P.ranks.sum(terms)
     tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
     return float(terms) * P.scale + _gamma(4, P.dtype) * float((r.abs() + P.y.abs()).max()) + tiny
@@ -124,19 +132,17 @@ def rho_bound(P: Problem) -> float:
     r = stream.outputs(P) - P.y
     size = (r.double().abs() + _residual_error(P, r)) / P.M
     q2 = P.X1.double().square().sum(1)[:, None]
-    t, e = _reach(P)
-    _, b1, b2, b3 = P.activation.bounds(t)
     u = _gamma(ERROR + 8, P.dtype)
-    slope_error = torch.nan_to_num(b2 * e + u * _most(b1), nan=math.inf)
-    curvature_error = torch.nan_to_num(b3 * e + u * _most(b2), nan=math.inf)
 
     def work(chunks: list[slice]) -> Tensor:
         most = P.zeros(1, dtype=torch.float64)
         for part in chunks:
             _, slope, curvature = P.jets(part, 2)
+            t, e = _reach(P, part)
+            _, b1, b2, b3 = P.activation.bounds(t)
             c = P.c[part].double().abs()
-            kappa = torch.nan_to_num((curvature.double().abs() + curvature_error[part]) * c * q2, nan=math.inf)
-            s = (slope.double().abs() + slope_error[part]) * q2.sqrt()
+            kappa = torch.nan_to_num((curvature.double().abs() + (b3 * e + u * _most(b2))) * c * q2, nan=math.inf)
+            s = torch.nan_to_num(slope.double().abs() + (b2 * e + u * _most(b1)), nan=math.inf) * q2.sqrt()
             most = torch.maximum(most, (size @ (kappa + torch.hypot(kappa, 2 * s)).mul_(0.5)).max())
         return most
 
@@ -145,19 +151,22 @@ def rho_bound(P: Problem) -> float:
 
 def radii(P: Problem, r: Tensor) -> Radii:
     """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
-    t, e = _reach(P)
-    _, b1, b2, b3 = P.activation.bounds(t)
     u = _gamma(ERROR + 8, P.dtype)
-    c = P.c.double().abs()
     r_error = _residual_error(P, r)
     tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
     r_mean = float(r.double().abs().mean()) * _SLACK
     rounding = _gamma(P.M + 16, P.dtype)
     q = _q(P)
-    cross = P.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
-    curved = c * (P.scale * q * q) * (r_error * b2 + r_mean * (b3 * e + u * _most(b2) + rounding * b2))
-    # no bound (relu's kink, times c = 0) is an infinite one
-    return Radii(torch.nan_to_num((cross + curved) * _SLACK + tiny * q * q, nan=math.inf, posinf=math.inf))
+    values = P.zeros(P.local, dtype=torch.float64)
+    for part in _parts(P):
+        t, e = _reach(P, part)
+        _, b1, b2, b3 = P.activation.bounds(t)
+        cross = P.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
+        steep = P.c[part].double().abs() * (P.scale * q * q)
+        curved = steep * (r_error * b2 + r_mean * (b3 * e + u * _most(b2) + rounding * b2))
+        # no bound (relu's kink, times c = 0) is an infinite one
+        values[part] = torch.nan_to_num((cross + curved) * _SLACK + tiny * q * q, nan=math.inf, posinf=math.inf)
+    return Radii(values)
 
 
 def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, count: bool = False) -> Certificate:
@@ -237,12 +246,11 @@ def _block_inertia(P: Problem, S: Tensor, mu: float, error: Radii) -> _Blocks:
     twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
     twice = twice.double().to(P.device)
     rest = []
-    for a in range(0, P.local, _BLOCK):
-        part = slice(a, min(a + _BLOCK, P.local))
+    for part in _parts(P):
         norms = (twice @ S[:, part].double().square()).sqrt() * growth + torch.finfo(P.dtype).tiny ** 0.5 + error.values[part]
         certain = norms < mu  # False for nan as well
         least = torch.minimum(least, ((mu - norms) / abs(mu) * (2 - _SLACK)).where(certain, least).min())
-        rest.append(torch.nonzero(~certain)[:, 0] + a)
+        rest.append(torch.nonzero(~certain)[:, 0] + part.start)
     doubtful = torch.cat(rest)
     for a in range(0, doubtful.shape[0], _BLOCK):
         which = doubtful[a : a + _BLOCK]
@@ -294,7 +302,6 @@ def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tenso
     the rows CJ, and of the sum.
     """
     p, product = P.p, P.precision.product
-    norms, errors = _jacobian_norms(P)
     depth = _gamma(p * P.chunk + P.depth + 8, product)
 
     def work(chunks: list[slice]) -> tuple[Tensor, Tensor]:
@@ -315,7 +322,7 @@ def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tenso
             # the diagonal of D: S + μ, rounded
             theta = (theta + _gamma(1, P.dtype) * D_size * (size + C_size)) * _SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
-            j, e = norms[part], errors[part]
+            j, e = _jacobian_norms(P, part)
             rounding = _gamma(2 * (p + 8), product) + _gamma(8 * p * p, P.dtype) + depth
             flush = torch.finfo(product).tiny * p * P.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
             total += (j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum()

@@ -240,7 +240,8 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
 
 def _rescaled(update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
     """The solution for the residual times 2^exponent. Raises RangeError where it overflows."""
-    update = torch.ldexp(update, torch.tensor(exponent, device=update.device))
-    if not bool(torch.isfinite(update).all()):
+    half = exponent // 2  # 2^exponent itself may be out of range
+    update.mul_(2.0**half).mul_(2.0 ** (exponent - half))
+    if not math.isfinite(float(torch.linalg.vector_norm(update, math.inf))):
         raise RangeError(f"the step is not finite in {update.dtype}: rescale the problem, or raise gamma")
     return _Solution(update, residual, math.ldexp(gradient, exponent), rounds)
