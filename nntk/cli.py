@@ -98,6 +98,12 @@ app.add_typer(bench_app, name="bench")
 @bench_app.command(epilog="Example: nntk bench step --quick --json step.json", short_help="The exact Newton step.")
 def step(
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu or cuda.")] = "cpu",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE", help="Of rates, inertia, others, ranks, precisions, large-m; may be repeated, and take a,b."
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller sizes, fewer rounds.")] = False,
     json: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Write the numbers as JSON.")] = None,
 ) -> None:
@@ -108,7 +114,7 @@ def step(
 
         if json is not None:
             check_report(json)
-        code = bench_step(device, quick, json)
+        code = bench_step(device, quick, json, only or [])
     raise typer.Exit(code)
 
 
