@@ -22,7 +22,6 @@ from torch.multiprocessing.spawn import spawn
 from nntk import __version__
 from nntk.reports import write_report
 from nntk_accelerated import (
-    InputError,
     NewtonStep,
     ShallowNet,
     gauss_newton_step,
@@ -30,6 +29,7 @@ from nntk_accelerated import (
     init_process_group,
     newton_step,
 )
+from nntk_reference import InputError
 
 __all__ = ["TABLES", "Measurement", "bench_step", "conjugate_gradients", "default_problem", "gemm_rate"]
 

@@ -136,7 +136,9 @@ def _messages() -> Iterator[None]:
             import traceback
 
             traceback.print_exc()
-        expected = isinstance(error, NntkError | OSError)
+        accelerated = sys.modules.get("nntk_accelerated.errors")  # not loaded: then it did not come from there
+        kinds = (NntkError, OSError, *((accelerated.AcceleratedError,) if accelerated else ()))
+        expected = isinstance(error, kinds)
         message = str(error) if expected else f"internal error: {type(error).__name__}: {error}"
         print("nntk:", " ".join(message.split()), file=sys.stderr)
         raise typer.Exit(2 if expected else 1) from None
