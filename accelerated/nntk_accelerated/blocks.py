@@ -51,7 +51,7 @@ def eigh(D: Tensor) -> tuple[Tensor, Tensor]:
         values = torch.where(finite, values.t(), torch.nan)
         return values, vectors.permute(1, 2, 0).contiguous()
     Q = torch.eye(p, dtype=D.dtype, device=D.device)[:, :, None].repeat(1, 1, n)
-    for _ in range(7 + p.bit_length()):
+    for _ in range(4 + p):
         for i in range(p - 1):
             for j in range(i + 1, p):
                 _rotate(D, Q, i, j)

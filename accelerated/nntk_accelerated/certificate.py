@@ -13,7 +13,7 @@ premises are IEEE arithmetic, summation in any order, and `activations.ERROR` fo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -32,7 +32,7 @@ _LARGEST_EIGEN = 4096
 _SLACK = 1 + 1e-6
 """Covers the rounding of the bounds themselves: sums of positive numbers, fewer than 1e9 of them."""
 
-_BLOCK = 2**15
+_BLOCK = 2**14
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,8 @@ def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, cou
     first = _inertia(P, S, mu, error, count)
     if first.proved and not (count and first.negative is None):
         return first
+    if first.at_least > P.M:  # far from definite: a shift would not settle the count of so many doubtful blocks either
+        return first
     step = max(1e-6 * abs(mu), 4 * largest(P, error.values))
     low = _inertia(P, S, mu - step, error, count)
     if low.verdict == "positive definite":
@@ -302,21 +304,21 @@ def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tenso
     the rows CJ, and of the sum.
     """
     p, product = P.p, P.precision.product
-    depth = _gamma(p * P.chunk + P.depth + 8, product)
+    depth = _gamma(p * P.chunk + P.depth + P.local // _BLOCK + 16, product)
 
-    def work(chunks: list[slice]) -> tuple[Tensor, Tensor]:
-        G, total = P.zeros(P.M, P.M, dtype=product), P.zeros(1, dtype=torch.float64)
-        for part in chunks:
-            D = stream.block(P, S, part, mu)
-            values, Q = blocks.eigh(D.clone())
+    # Eigenvalues a large block at a time, as they take many short operations; then rows a chunk at a time, as `depth` counts.
+    G, total = P.zeros(P.M, P.M, dtype=product), P.zeros(1, dtype=torch.float64)
+    eye = torch.eye(p, dtype=torch.float64, device=P.device)[:, :, None]
+
+    def work(_: list[slice]) -> None:
+        for which, values, Q, part in stream.eigen_blocks(P, S, torch.arange(P.local, device=P.device), mu):
             C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
             signs = torch.where(values < 0, -1, 1).to(P.dtype)
             # D and C as they are, in float64; B = Cᵀ sgn(Λ) C
-            D64, C64 = _double(D, C)
+            D64, C64 = _double(stream.block(P, S, which, mu), C)
             B = blocks.matmul(C64.transpose(0, 1) * signs[None], C64)
             size, D_size, C_size = (t.square().sum((0, 1)) for t in (B, D64, C64))
             size, D_size = size.sqrt(), D_size.sqrt()
-            eye = torch.eye(p, dtype=torch.float64, device=P.device)[:, :, None]
             theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
             theta = theta + (_gamma(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
             # the diagonal of D: S + μ, rounded
@@ -325,16 +327,10 @@ def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tenso
             j, e = _jacobian_norms(P, part)
             rounding = _gamma(2 * (p + 8), product) + _gamma(8 * p * p, P.dtype) + depth
             flush = torch.finfo(product).tiny * p * P.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
-            total += (j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum()
-            jets = P.jets(part, 1)
-            n = part.stop - part.start
-            Y = torch.empty(P.M, p * n, dtype=product, device=P.device)
-            stream._rows(P, Y, C, part, *jets, lower=False)
-            G.addmm_(Y * signs.to(product).reshape(-1), Y.t())
-        return G, total
+            total.add_((j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum())
+            stream.add_signed(P, G, which, C, values < 0)
 
-    parts = P.sweep(work)
-    G, total = stream._total([part[0] for part in parts]), stream._total([part[1] for part in parts])
+    replace(P, lanes=1).sweep(work)
     P.ranks.sum(G)
     P.ranks.sum(total)
     W = mirror_(G.double())

@@ -296,19 +296,24 @@ def _odd_neurons(P: Problem, S: Tensor | None, mu: float, odd: Tensor, G: Tensor
     negative = ((values < 0) & ~near).sum().double()
     P.ranks.sum(negative)
 
-    for which, place, jets in _gathered(P, odd):
-        part_values, vectors = blocks.eigh(block(P, S, which, mu))
+    for which, part_values, vectors, place in eigen_blocks(P, S, odd, mu):
         kept = ~near[:, place]
         inverse_root = torch.where(kept, part_values.abs(), 1).rsqrt() * kept
-        basis = vectors.transpose(0, 1) * inverse_root[:, None]
-        n = which.shape[0]
-        Y = torch.empty(P.M, P.p * n, dtype=P.precision.product, device=P.device)
-        _rows(P, Y, basis, which, *jets, lower=False)
-        signs = torch.where(part_values < 0, -1, 1).to(Y.dtype).reshape(-1)
-        G.addmm_(Y * signs, Y.t())
+        add_signed(P, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values < 0)
 
     border = _border(P, S, mu, odd, values, near)
     return border, int(negative)
+
+
+def add_signed(P: Problem, G: Tensor, neurons: Tensor, basis: Tensor, negative: Tensor) -> None:
+    """G += Σ ± yyᵀ over the rows y of basis J_i (p, M), minus where `negative` (p, n); a chunk at a time."""
+    for a in range(0, neurons.shape[0], P.chunk):
+        some = slice(a, a + P.chunk)
+        which = neurons[some]
+        Y = torch.empty(P.M, P.p * which.shape[0], dtype=P.precision.product, device=P.device)
+        _rows(P, Y, basis[:, :, some], which, *P.jets(which, 1), lower=False)
+        signs = torch.where(negative[:, some], -1, 1).to(Y.dtype).reshape(-1)
+        G.addmm_(Y * signs, Y.t())
 
 
 def _gathered(P: Problem, neurons: Tensor) -> Iterator[tuple[Tensor, slice, tuple[Tensor, Tensor]]]:
