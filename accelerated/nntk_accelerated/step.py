@@ -34,7 +34,7 @@ class NewtonStep:
     damping               μ = γ_N, the number added to H's diagonal.
     loss                  L = |r|²/(2M) (E2) before the step.
     residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + μI, in 2-norms; ‖A‖ is bounded from below by a
-                          Rayleigh quotient.
+                          Rayleigh quotient. 0 where Δ and ∇L are both computed as exactly 0.
     negative_eigenvalues  of A: as proved in `certificate`, else by the floating-point factorization.
     certificate           what is proved of A.
     gradient_norm         ‖∇L‖.
@@ -210,7 +210,7 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
         left = h - M * solution[:M] - solved.image
         backward, reported = sizes(solved.local + bound_J * float(left.double().norm()) / M, solved)
         if backward <= _TARGET * eps:
-            return _rescaled(update, reported, gradient, rounds, exponent)
+            return _rescaled(P, update, reported, gradient, rounds, exponent)
         if backward > best / 4 or rounds == most:
             break
         best, rounds = backward, rounds + 1
@@ -226,7 +226,7 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
         backward, reported = sizes(norm, solved)
         stagnates = backward > best / 2
         if backward <= _TARGET * eps or (stagnates and backward <= _LIMIT * eps):
-            return _rescaled(update, reported, gradient, rounds, exponent)
+            return _rescaled(P, update, reported, gradient, rounds, exponent)
         if (stagnates and backward > best) or rounds == most:
             break
         best, rounds = min(best, backward), rounds + 1
@@ -238,10 +238,12 @@ def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _
     )
 
 
-def _rescaled(update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
+def _rescaled(P: Problem, update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
     """The solution for the residual times 2^exponent. Raises RangeError where it overflows."""
     half = exponent // 2  # 2^exponent itself may be out of range
     update.mul_(2.0**half).mul_(2.0 ** (exponent - half))
-    if not math.isfinite(float(torch.linalg.vector_norm(update, math.inf))):
+    outside = P.zeros(1).add_(not math.isfinite(float(torch.linalg.vector_norm(update, math.inf))))
+    P.ranks.max(outside)  # every rank refuses, or none: the others would wait for one that has left
+    if bool(outside):
         raise RangeError(f"the step is not finite in {update.dtype}: rescale the problem, or raise gamma")
     return _Solution(update, residual, math.ldexp(gradient, exponent), rounds)

@@ -32,6 +32,7 @@ from nntk_accelerated.problem import Problem
 __all__ = [
     "Gram",
     "Pass",
+    "add_signed",
     "block",
     "correct",
     "eigen_blocks",
