@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from flint import arb, ctx
 
-from nntk_proofs_checks.claim import Effort, Finding, Problem
+from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
 from nntk_reference import PrecisionError, UnprovedError, Verdict, enclose_limit_ntk
 from nntk_reference.arithmetic import Array, Ball, NotProved
 from nntk_reference.linalg import enclose_eigenvalues
@@ -123,17 +123,17 @@ def norm(v: Array) -> arb:
 
 
 def unmet_assumption(problem: Problem, effort: Effort) -> Finding | None:
-    """An undecided finding where claims about the limit spectrum assume what the data set does not offer."""
+    """What claims about the limit spectrum assume and the data set does not offer; None if nothing."""
     X, y, most = problem.X, problem.y, _MOST_POINTS[effort]
     if len(X) > most:
-        why = f"{len(X)} points: a spectrum is enclosed for at most {most} at effort {effort.name.lower()}"
+        why = f"out of reach: {len(X)} points, and a spectrum is enclosed for at most {most} at effort {effort.name.lower()}"
     elif len(np.unique(X, axis=0)) < len(X):
         why = "assumption not met: the inputs have duplicates, so the limit kernel is singular"
     elif not y.any():
         why = "assumption not met: all targets are zero, so there is nothing to learn from f₀ = 0"
     else:
         return None
-    return Finding(Verdict.UNDECIDED, None, "≥", None, 0, why)
+    return unmet(why)
 
 
 @dataclass(frozen=True, eq=False)

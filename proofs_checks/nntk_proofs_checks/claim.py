@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
+from nntk_accelerated import AcceleratedError
+from nntk_proofs_checks.panel import Panel
 from nntk_reference import NntkError, Verdict, validation
 from nntk_reference.arithmetic import Array
 
-__all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "run"]
+__all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "run", "together", "unmet"]
 
 
 class Evidence(StrEnum):
@@ -38,15 +40,17 @@ class Effort(IntEnum):
 class Problem:
     """A data set to verify the claims on: X (M, d) and y (M,), float64, and where they come from.
 
-    Raises InputError for wrong shapes, dtypes and entries that are not finite.
+    `seed` sets which networks are drawn. Raises InputError for wrong shapes, dtypes and entries that are not finite.
     """
 
     X: Array
     y: Array
     source: str
+    seed: int = 0
 
     def __post_init__(self) -> None:
         X, y = validation.data_set(self.X, self.y)
+        validation.whole_number("seed", self.seed, 0, 2**32 - 1)
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "y", y)
 
@@ -57,6 +61,9 @@ class Finding:
 
     relation   how `number` must stand to `limit` for the claim to hold: "≤", "≥", "<", ">" or "=".
     cases      how many cases were run. `why` says what decided, in one sentence.
+    applies    False where the claim says nothing about the data set: an assumption is not met, or the case is out of reach.
+               The verdict is then undecided, and `why` says which.
+    panels     the figure's axes.
     """
 
     verdict: Verdict
@@ -65,6 +72,29 @@ class Finding:
     limit: float | None
     cases: int
     why: str
+    applies: bool = True
+    panels: tuple[Panel, ...] = ()
+
+
+def unmet(why: str) -> Finding:
+    """The finding of a claim that does not apply to the data set."""
+    return Finding(Verdict.UNDECIDED, None, "", None, 0, why, applies=False)
+
+
+def together(parts: Mapping[str, Finding], wanted: Verdict = Verdict.HOLDS) -> Finding:
+    """One finding from those of a claim's parts: `wanted` only if every part is; else that of the part furthest from it.
+
+    For a claim, `wanted` is HOLDS; for a control of several parts, each of which has to fail, it is REFUTED.
+    """
+    away = {wanted: 0, Verdict.UNDECIDED: 1}
+    worst = max(parts.values(), key=lambda f: away.get(f.verdict, 2))
+    whys = [f"{name}: {f.why}" for name, f in parts.items() if f.verdict is worst.verdict]
+    return replace(
+        worst,
+        cases=sum(f.cases for f in parts.values()),
+        why="; ".join(whys),
+        panels=tuple(p for f in parts.values() for p in f.panels),
+    )
 
 
 Check = Callable[[Problem, Effort], Finding]
@@ -97,21 +127,24 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Does the claim hold, and is its control refuted?"""
+        """Does the claim hold, and is its control refuted? So also where the claim does not apply to the data."""
+        if not self.finding.applies:
+            return True
         return self.finding.verdict is Verdict.HOLDS and self.control.verdict is Verdict.REFUTED
 
 
 def run(claim: Claim, problem: Problem, effort: Effort) -> Result:
     """Check a claim and its negative control on a data set. A check that fails leaves its verdict undecided and says why."""
     start = time.perf_counter()
-    finding, control = _find(claim.check, problem, effort), _find(claim.control, problem, effort)
+    finding = _find(claim.check, problem, effort)
+    control = _find(claim.control, problem, effort) if finding.applies else unmet("not run: the claim does not apply")
     return Result(claim, finding, control, time.perf_counter() - start)
 
 
 def _find(check: Check, problem: Problem, effort: Effort) -> Finding:
     try:
         return check(problem, effort)
-    except NntkError as error:
+    except (NntkError, AcceleratedError) as error:
         why = f"{type(error).__name__}: {error}"
     except Exception as error:  # a fault of the check itself, which must not hide what the other checks find
         if os.environ.get("NNTK_DEBUG") == "1":

@@ -8,7 +8,7 @@ import numpy as np
 from flint import arb
 
 from nntk_proofs_checks.certify import at_rising_precision
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, unmet
 from nntk_reference import Network, Verdict, cholesky, formulas, inertia, sample_network
 from nntk_reference.arithmetic import Array, Ball, NotProved
 
@@ -110,8 +110,7 @@ def _run(problem: Problem, effort: Effort, *, at_data: bool) -> Finding:
     M, d = problem.X.shape
     most = _MOST_POINTS[effort]
     if most < M:
-        why = f"{M} points: proved for at most {most} at effort {effort.name.lower()}"
-        return Finding(Verdict.UNDECIDED, None, "≥", None, 0, why)
+        return unmet(f"out of reach: {M} points, and it is proved for at most {most} at effort {effort.name.lower()}")
 
     def attempt(bits: int) -> Finding:
         cases = [
