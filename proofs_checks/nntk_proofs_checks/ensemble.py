@@ -1,0 +1,230 @@
+"""Exact Newton training of many networks drawn from the initial law: what the measured claims are measured on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nntk_accelerated import ShallowNet, newton_step, nntk, ntk, outputs
+from nntk_accelerated import activations as accelerated_activations
+from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
+from nntk_reference import Network, limit_ntk, sample_network
+from nntk_reference.arithmetic import Array
+
+__all__ = [
+    "ACTIVATION",
+    "BETAS",
+    "SEEDS",
+    "WIDTHS",
+    "Run",
+    "Setup",
+    "cache_clear",
+    "collect",
+    "damping",
+    "draw",
+    "ensemble",
+    "few",
+    "kernel",
+    "sampled",
+    "unmet_assumption",
+]
+
+ACTIVATION = "tanh"
+BETAS = (0.6, 0.75, 0.9)
+
+WIDTHS = {
+    Effort.QUICK: (2**8, 2**10, 2**12),
+    Effort.DEFAULT: (2**8, 2**10, 2**12, 2**14),
+    Effort.FULL: (2**8, 2**10, 2**12, 2**14, 2**16, 2**18),
+}
+SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 50}
+
+_MOST_POINTS = 16
+
+
+def few(problem: Problem) -> Problem:
+    """At most 16 of the points, evenly spread over the file: rates in N do not need more."""
+    M = len(problem.X)
+    if M <= _MOST_POINTS:
+        return problem
+    chosen = np.linspace(0, M - 1, _MOST_POINTS).round().astype(int)
+    return Problem(problem.X[chosen], problem.y[chosen], problem.source, problem.seed)
+
+
+def unmet_assumption(problem: Problem) -> Finding | None:
+    """What claims about training assume and the data do not offer."""
+    return None if few(problem).y.any() else unmet("assumption not met: all targets are zero, so there is nothing to learn")
+
+
+Law = Literal["symmetric", "asymmetric"]
+
+_SHIFTS: MappingProxyType[Law, float] = MappingProxyType({"symmetric": 0.0, "asymmetric": 1.0})
+"""Added to c and to η: with 1, c ~ U(0, 2) and the law of (c, η) has no symmetry left."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the networks of an ensemble are drawn and trained.
+
+    strength  γ is such that, at the smallest width, γ_N is 1/strength times what (E16) asks for on the data: below 1 every
+              network starts with a positive definite Hessian, whatever the size of the targets.
+    gamma     γ itself, where it is not left to `strength`.
+    matched   train on y + f₀(X), so that the residual starts at -y exactly.
+    scaling   of γ with the width: "width" is (E5), "fixed" leaves it out.
+    """
+
+    beta: float
+    widths: tuple[int, ...]
+    seeds: int
+    strength: float = 0.5
+    gamma: float | None = None
+    steps: int = 3
+    law: Law = "symmetric"
+    matched: bool = False
+    scaling: Literal["width", "fixed"] = "width"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One network's training, t = 0 … T.
+
+    outputs, linear  (T+1, M): f_t, and the Gauss-Newton dynamics linearized at its own start, with its own kernel.
+    kernel           (M, M): B̄ᴺ at the start.
+    updates          (T,): root mean square over the neurons of |Δᵢ|.
+    taylor           |f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|.
+    drift            ‖𝓑_T - 𝓑₀‖, spectral norm.
+    """
+
+    outputs: Array
+    linear: Array
+    kernel: Array
+    updates: Array
+    taylor: float
+    drift: float
+
+
+def sampled(problem: Problem, beta: float, width: int, index: int, law: Law = "symmetric") -> Network:
+    """Network number `index` of this width, the same for every claim: c ~ U(-1, 1), (w, η) ~ N(0, I), shifted by the law."""
+    rng = np.random.default_rng([problem.seed, width, index])
+    net = sample_network(width, problem.X.shape[1], beta=beta, activation=ACTIVATION, seed=rng, negative_control=True)
+    shift = _SHIFTS[law]
+    return Network(net.c + shift, net.w, net.eta + shift, beta, ACTIVATION, negative_control=True) if shift else net
+
+
+def draw(net: Network) -> ShallowNet:
+    """The same network for the accelerated package."""
+    c, w, eta = (torch.tensor(v) for v in (net.c, net.w, net.eta))
+    return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation, negative_control=net.negative_control)
+
+
+def damping(problem: Problem, setup: Setup) -> float:
+    """γ of the ensemble: unless given, ρ N₀^(β-1) / strength, with N₀ the smallest width and ρ (E16) bounded by |r||h|/M.
+
+    h bounds (E15) for |c| ≤ 1 (2 for the asymmetric law), and r is y with, unless matched, what f₀ adds at N₀.
+    """
+    if setup.gamma is not None:
+        return setup.gamma
+    M = len(problem.y)
+    curvature = (1 + _SHIFTS[setup.law]) * _SUP_CURVATURE
+    q2 = 1 + (problem.X**2).sum(1)
+    h = 0.5 * (curvature * q2 + np.sqrt((curvature * q2) ** 2 + 4 * q2))
+    start = 0.0 if setup.matched else math.sqrt(M / 3) * setup.widths[0] ** (0.5 - setup.beta)
+    rho = (float(np.linalg.norm(problem.y)) + start) * float(np.linalg.norm(h)) / M
+    return rho * setup.widths[0] ** (setup.beta - 1) / setup.strength
+
+
+_SUP_CURVATURE = 4 / (3 * math.sqrt(3))
+"""The largest |tanh''|."""
+
+
+@lru_cache(maxsize=8)
+def _kernel(raw: bytes, shape: tuple[int, int]) -> Array:
+    return limit_ntk(np.frombuffer(raw).reshape(shape), ACTIVATION)
+
+
+def kernel(problem: Problem) -> Array:
+    """The limit NTK B̄ (M, M) in float64, all digits right."""
+    return _kernel(problem.X.tobytes(), problem.X.shape)
+
+
+def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
+    """All runs, by width. The same arguments give the same runs, which are kept for the next claim that asks for them."""
+    return _ensemble(problem.X.tobytes(), problem.X.shape, problem.y.tobytes(), problem.seed, setup)
+
+
+@lru_cache(maxsize=64)
+def _ensemble(raw: bytes, shape: tuple[int, int], targets: bytes, seed: int, setup: Setup) -> list[list[Run]]:
+    problem = Problem(np.frombuffer(raw).reshape(shape), np.frombuffer(targets), "", seed)
+    gamma = damping(problem, setup)
+    return [[_train(problem, setup, width, index, gamma) for index in range(setup.seeds)] for width in setup.widths]
+
+
+def cache_clear() -> None:
+    """Forget all runs: for tests that plant faults."""
+    _ensemble.cache_clear()
+    _kernel.cache_clear()
+
+
+def _train(problem: Problem, setup: Setup, width: int, index: int, gamma: float) -> Run:
+    net = draw(sampled(problem, setup.beta, width, index, setup.law))
+    X, y = torch.tensor(problem.X), torch.tensor(problem.y)
+    f = outputs(net, X)
+    if setup.matched:
+        y = y + f
+    B = ntk(net, X, normalized=True)
+    operator = torch.linalg.solve(B + gamma * torch.eye(len(B), dtype=B.dtype), B)
+    start = [p.detach().clone() for p in (net.c, net.w, net.eta)]
+    before = nntk(net, X, y, gamma, scaling=setup.scaling)
+    path, linear, updates = [f], [f], []
+    for _ in range(setup.steps):
+        step = newton_step(net, X, y, gamma, scaling=setup.scaling)
+        _move(net, step.update)
+        path.append(outputs(net, X))
+        linear.append(linear[-1] + operator @ (y - linear[-1]))
+        updates.append(float(step.update.square().sum(1).mean().sqrt()))
+    tangent = f + _directional(net, start, X)
+    after = nntk(net, X, y, gamma, scaling=setup.scaling)
+    return Run(
+        torch.stack(path).numpy(),
+        torch.stack(linear).numpy(),
+        B.numpy(),
+        np.array(updates),
+        float((path[-1] - tangent).norm()),
+        float(torch.linalg.matrix_norm(after - before, 2)),
+    )
+
+
+def _move(net: ShallowNet, update: Tensor) -> None:
+    with torch.no_grad():
+        net.c.add_(update[:, 0])
+        net.w.add_(update[:, 1:-1])
+        net.eta.add_(update[:, -1])
+
+
+def _directional(net: ShallowNet, start: list[Tensor], X: Tensor) -> Tensor:
+    """J₀(θ - θ₀) (M,), the sum over neurons written out (E3)."""
+    c, w, eta = start
+    dc, dw, deta = (now.detach() - then for now, then in zip((net.c, net.w, net.eta), start, strict=True))
+    value, slope = _jets(X @ w.T + eta)
+    return net.scale * (value @ dc + (slope * (X @ dw.T + deta)) @ c)
+
+
+def _jets(z: Tensor) -> tuple[Tensor, Tensor]:
+    value, slope = accelerated_activations.activation(ACTIVATION).jets(z, 1)
+    return value, slope
+
+
+Quantity = Callable[[Run], float]
+
+
+def collect(runs: list[list[Run]], quantity: Quantity) -> list[Array]:
+    """A number a run, by width."""
+    return [np.array([quantity(run) for run in column]) for column in runs]

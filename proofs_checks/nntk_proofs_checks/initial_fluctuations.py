@@ -1,0 +1,180 @@
+"""`initial-fluctuations`: how far a network is from the limit before training: (E19) and (E20) with their constants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from nntk_accelerated import ntk, outputs
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
+from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, few, kernel, sampled
+from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel
+from nntk_reference import Network, Verdict, activation
+from nntk_reference.arithmetic import FLOAT64, Array
+
+__all__ = ["CLAIM", "Start", "constants", "starts"]
+
+WIDTHS = (2**6, 2**8, 2**10, 2**12)
+_RUNS = {Effort.QUICK: 480, Effort.DEFAULT: 1200, Effort.FULL: 4800}
+"""Networks of each width, shared among the β."""
+
+_SECOND, _FOURTH = 1 / 3, 1 / 5
+"""E[c²], E[c⁴] for c ~ U(-1, 1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A network before training: its β, f₀ (M,), and the normalized NTK B̄ᴺ (M, M)."""
+
+    beta: float
+    outputs: Array
+    kernel: Array
+
+
+@lru_cache(maxsize=8)
+def _starts(raw: bytes, shape: tuple[int, int], seed: int, runs: int, beta: float | None, copies: int) -> list[list[Start]]:
+    problem = Problem(np.frombuffer(raw).reshape(shape), np.zeros(shape[0]), "", seed)
+    X = torch.tensor(problem.X)
+    out = []
+    for width in WIDTHS:
+        column = []
+        for index in range(runs):
+            exponent_ = BETAS[index % len(BETAS)] if beta is None else beta
+            net = sampled(problem, exponent_, width // copies, index)
+            if copies > 1:
+                arrays = (np.concatenate([v] * copies) for v in (net.c, net.w, net.eta))
+                net = Network(*arrays, exponent_, ACTIVATION, negative_control=True)
+            drawn = draw(net)
+            column.append(Start(exponent_, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy()))
+        out.append(column)
+    return out
+
+
+def starts(problem: Problem, runs: int, beta: float | None = None, copies: int = 1) -> list[list[Start]]:
+    """Networks at initialization, `runs` of each of `WIDTHS`; β in turn from `BETAS` unless given.
+
+    `copies` of every neuron break their independence.
+    """
+    return _starts(problem.X.tobytes(), problem.X.shape, problem.seed, runs, beta, copies)
+
+
+def cache_clear() -> None:
+    """Forget all networks: for tests that plant faults."""
+    _starts.cache_clear()
+
+
+@dataclass(frozen=True, eq=False)
+class Constants:
+    """second: E[c²]E[σ(zₘ)²] (M,), which is N^(2β-1) E f₀(xₘ)² (E19); variance: V = N E‖B̄ᴺ - B̄‖²_F (E20)."""
+
+    second: Array
+    variance: float
+
+
+def constants(X: Array) -> Constants | None:
+    """The constants of (E19) and (E20) for inputs X (M, d), to about 1e-9; None where the quadrature does not settle.
+
+    Two-dimensional trapezoidal sums over (z, z'), at halved steps until two agree. The sums converge exponentially, and a
+    coarse one takes no more than 2^20 values at a time.
+    """
+    coarse = _quadrature(X, 0.4)
+    for step in (0.2, 0.1, 0.05):
+        fine = _quadrature(X, step)
+        settled = abs(fine.variance - coarse.variance) <= 1e-9 * fine.variance
+        if settled and np.allclose(fine.second, coarse.second, rtol=1e-9, atol=0):
+            return fine
+        coarse = fine
+    return None
+
+
+def _quadrature(X: Array, step: float) -> Constants:
+    M = len(X)
+    inputs = np.concatenate([X, np.ones((M, 1))], axis=1)
+    covariance = inputs @ inputs.T
+    u = step * np.arange(-math.ceil(9 / step), math.ceil(9 / step) + 1)
+    weight = np.exp(-(u**2) / 2)
+    weight /= weight.sum()
+    jets = activation(ACTIVATION).jets
+    second, total = np.empty(M), 0.0
+    for m in range(M):
+        a = covariance[m, m]
+        value, slope, _ = jets(math.sqrt(a) * u, FLOAT64)
+        second[m] = _SECOND * (weight @ value**2)
+        for n in range(m, M):
+            b = covariance[m, n]
+            rest = math.sqrt(max(covariance[n, n] - b * b / a, 0.0))
+            value2, slope2, _ = jets(b / math.sqrt(a) * u[:, None] + rest * u[None, :], FLOAT64)
+            p, q = value[:, None] * value2, slope[:, None] * slope2 * b
+            both = weight[:, None] * weight[None, :]
+            square = p * p + 2 * _SECOND * p * q + _FOURTH * q * q
+            variance = (both * square).sum() - ((both * (p + _SECOND * q)).sum()) ** 2
+            total += (1 if m == n else 2) * variance
+    return Constants(second, float(total) / M**2)
+
+
+def _outputs_ratio(start: Start, width: int, second: Array) -> float:
+    """Mean over the points of f₀² N^(2β-1), over its expectation."""
+    return float((start.outputs**2).mean() * width ** (2 * start.beta - 1) / second.mean())
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """Means of f₀² and of ‖B̄ᴺ - B̄‖² against their constants at all widths together, and their exponents."""
+    return _check(few(problem), _RUNS[effort])
+
+
+def _check(problem: Problem, runs: int, *, copies: int = 1) -> Finding:
+    expected = constants(problem.X)
+    if expected is None:
+        return unmet("out of reach: the constants of E19 and E20 do not settle at step 0.05; rescale the inputs")
+    columns, limit = starts(problem, runs, copies=copies), kernel(problem)
+    squares = [
+        np.array([_outputs_ratio(s, N, expected.second) for s in column]) for N, column in zip(WIDTHS, columns, strict=True)
+    ]
+    distances = [np.array([((s.kernel - limit) ** 2).sum() for s in column]) for column in columns]
+    ratios = np.concatenate([d * N / expected.variance for N, d in zip(WIDTHS, distances, strict=True)])
+    betas = np.array([s.beta for column in columns for s in column])
+    pooled = np.concatenate(squares)
+    rates = [
+        Rate(f"E f₀² / constant, β = {beta}", mean(pooled[betas == beta]), "≈", 1.0, (0.5, 2.0)) for beta in sorted(set(betas))
+    ]
+    rates += [
+        Rate("E‖B̄ᴺ - B̄‖² N / V", mean(ratios), "≈", 1.0, (0.5, 2.0)),
+        Rate("exponent of f₀² N^(2β-1)", exponent(WIDTHS, squares, of="mean"), "≈", 0.0, (-0.2, 0.2)),
+        Rate("exponent of ‖B̄ᴺ - B̄‖²", exponent(WIDTHS, distances, of="mean"), "≈", -1.0, (-1.2, -0.8)),
+    ]
+    curves = []
+    for beta in sorted(set(betas)):
+        roots = [np.array([np.sqrt((s.outputs**2).mean()) for s in column if s.beta == beta]) for column in columns]
+        curves.append((f"|f₀|, β = {beta}", roots, 0.5 - beta))
+    curves.append(("‖B̄ᴺ - B̄‖", [np.sqrt(d) for d in distances], -0.5))
+    panel = rate_panel("At initialization", "root mean square over the points; Frobenius norm", WIDTHS, curves)
+    return judge(rates, len(betas), (panel,))
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """Outputs at β = 1/2, which must not vanish; and kernels of networks that hold every neuron twice."""
+    few_points = few(problem)
+    columns = starts(few_points, _RUNS[Effort.QUICK], beta=0.5)
+    squares = [np.array([(s.outputs**2).mean() for s in column]) for column in columns]
+    slowest = 1 - 2 * min(BETAS)
+    vanish = Rate("exponent of f₀² at β = 1/2", exponent(WIDTHS, squares, of="mean"), "≲", slowest, (slowest / 2,))
+    parts = {
+        "β = 1/2": judge([vanish], sum(map(len, columns))),
+        "every neuron twice": replace(_check(few_points, _RUNS[Effort.QUICK], copies=2), panels=()),
+    }
+    return together(parts, Verdict.REFUTED)
+
+
+CLAIM = Claim(
+    id="initial-fluctuations",
+    statement="E f₀(x)² = N^(1-2β) E[c²] E[σ(z)²] (E19) and E‖B̄ᴺ - B̄‖²_F = V/N (E20), with these constants",
+    assumptions="independent neurons, E c = 0, β > 1/2 for f₀ to vanish",
+    evidence=Evidence.MEASURED,
+    check=check,
+    control=control,
+    control_reason="at β = 1/2 the initial output does not vanish; with every neuron twice, half as many are independent",
+)

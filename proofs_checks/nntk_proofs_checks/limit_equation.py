@@ -1,0 +1,110 @@
+"""`limit-equation`: a wide network's training follows the limit equation (E11), at which rate, and because of what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Run, Setup, collect, damping, ensemble, few, kernel, unmet_assumption
+from nntk_proofs_checks.initial_fluctuations import WIDTHS as START_WIDTHS
+from nntk_proofs_checks.initial_fluctuations import starts
+from nntk_proofs_checks.panel import Panel, Series
+from nntk_proofs_checks.statistics import Rate, asymptotic, exceedance, exponent, judge, rate_panel
+from nntk_reference import Verdict
+from nntk_reference.arithmetic import Array
+
+__all__ = ["CLAIM"]
+
+_STEPS = 3
+_STARTS = {Effort.QUICK: 480, Effort.DEFAULT: 1200, Effort.FULL: 4800}
+
+
+def _trajectory(B: Array, gamma: float, y: Array, start: Array) -> Array:
+    """(E11) with the kernel B and α = 1, (T+1, M)."""
+    operator = np.linalg.solve(B + gamma * np.eye(len(B)), B)
+    path = [start]
+    for _ in range(_STEPS):
+        path.append(path[-1] + operator @ (y - path[-1]))
+    return np.array(path)
+
+
+def _sup(difference: Array) -> float:
+    """sup over t of the root mean square over the points."""
+    return float(np.sqrt((difference**2).mean(axis=1)).max())
+
+
+def _against_limit(problem: Problem, gamma: float) -> Callable[[Run], float]:
+    B = kernel(problem)
+    return lambda run: _sup(run.outputs - _trajectory(B, gamma, problem.y, run.outputs[0]))
+
+
+def _setup(beta: float, effort: Effort) -> Setup:
+    return Setup(beta, WIDTHS[effort], SEEDS[effort], steps=_STEPS)
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """Three parts of f_t - f*_t, whose norms bound it, each with its own power of N; and convergence in probability."""
+    unmet = unmet_assumption(problem)
+    if unmet:
+        return unmet
+    problem, widths = few(problem), WIDTHS[effort]
+    B = kernel(problem)
+    columns = starts(problem, _STARTS[effort])
+    rates, curves, frequencies, parts = [], {}, [], {}
+    for beta in BETAS:
+        setup = _setup(beta, effort)
+        gamma, runs = damping(problem, setup), ensemble(problem, setup)
+        own = collect(runs, lambda run: _sup(run.outputs - run.linear))
+        zero = np.zeros_like(problem.y)
+        target = _trajectory(B, gamma, problem.y, zero)
+        # B̄ᴺ does not depend on β, so every network drawn will do
+        kernels = [np.array([_sup(_trajectory(s.kernel, gamma, problem.y, zero) - target) for s in column]) for column in columns]
+        first = [np.array([np.sqrt((s.outputs**2).mean()) for s in column if s.beta == beta]) for column in columns]
+        bound = beta - 1
+        rates += [
+            Rate(f"nonlinear part, β = {beta}", asymptotic(widths, own), "≲", bound, (bound / 2,)),
+            Rate(f"kernel's part, squared, β = {beta}", exponent(START_WIDTHS, [k**2 for k in kernels], of="mean"), "≈", -1, (-1.2, -0.8)),
+            Rate(f"initial output squared, β = {beta}", exponent(START_WIDTHS, [f**2 for f in first], of="mean"), "≲", 1 - 2 * beta, (0.0,)),
+        ]
+        total = collect(runs, _against_limit(problem, gamma))
+        verdict, series, why = exceedance(widths, total)
+        parts[f"in probability, β = {beta}"] = Finding(verdict, series.y[-1], "<", series.y[0], sum(map(len, total)), why)
+        frequencies.append(Series(f"β = {beta}", series.x, series.y, style="line", colour=len(frequencies)))
+        curves[beta] = [
+            ("f - own linear dynamics", own, 2 * bound),
+            ("f - f* from the same f₀", total, max(2 * bound, -0.5)),
+        ]
+    panels = tuple(
+        rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curve)
+        for beta, curve in curves.items()
+    )
+    panels += (Panel("How often the distance exceeds its median at the first width", "width N", "frequency", tuple(frequencies), log="x", base=2),)
+    runs_made = 3 * len(widths) * SEEDS[effort] + sum(map(len, columns))
+    return together({"rates": judge(rates, runs_made, panels), **parts})
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """Damping that does not scale with the width, γ_N = γ: the network hardly moves and stays away from the limit equation."""
+    problem = few(problem)
+    widths = WIDTHS[Effort.QUICK]
+    rates = []
+    for beta in BETAS:
+        setup = Setup(beta, widths, 8, steps=_STEPS, scaling="fixed")
+        distances = collect(ensemble(problem, setup), _against_limit(problem, damping(problem, setup)))
+        rates.append(Rate(f"f - f*, γ_N = γ, β = {beta}", asymptotic(widths, distances), "≲", beta - 1, ((beta - 1) / 2,)))
+    return judge(rates, 3 * len(widths) * 8)
+
+
+CLAIM = Claim(
+    id="limit-equation",
+    statement="sup over t of |f_t - f*_t| → 0 in probability. It is at most the sum of a nonlinear part O(N^-(1-β)), of what the "
+    "kernel's fluctuation N^(-1/2) makes, and of |f₀| = O(N^-(β-1/2))",
+    assumptions="1/2 < β < 1, γ_N = γ N^(1-2β) (E5), α = 1, finitely many steps",
+    evidence=Evidence.MEASURED,
+    check=check,
+    control=control,
+    control_reason="without the width in γ_N (E5) the damping outweighs the NTK, which falls like N^(1-2β)",
+)
+_ = Verdict

@@ -1,0 +1,66 @@
+"""`sharp-rate`: with a law symmetric in c the nonlinear part of training falls like N^(-2(1-β)), the square of the bound (E21)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
+from nntk_proofs_checks.ensemble import BETAS, WIDTHS, Run, Setup, ensemble, few, unmet_assumption
+from nntk_proofs_checks.ensemble import Law as InitialSymmetry
+from nntk_proofs_checks.statistics import Rate, asymptotic, judge, rate_panel
+from nntk_reference.arithmetic import Array
+
+__all__ = ["CLAIM"]
+
+_SEEDS = {Effort.QUICK: 24, Effort.DEFAULT: 40, Effort.FULL: 64}
+_STRENGTH = 0.5
+
+
+def _projected(runs: list[list[Run]], beta: float, widths: tuple[int, ...]) -> list[Array]:
+    """A signed number a run: its f_T - (own linear dynamics) along the mean direction of the other half of the runs.
+
+    The mean carries one power of N; the norm would add that of the fluctuation about it, N^-(1-β)-1/2.
+    """
+    errors = [np.array([run.outputs[-1] - run.linear[-1] for run in column]) for column in runs]
+    out = [np.empty(len(column)) for column in errors]
+    for half in (0, 1):
+        # comparable in size over the widths, so that all help to find the direction
+        others = np.concatenate([e[1 - half :: 2] * N ** (2 - 2 * beta) for N, e in zip(widths, errors, strict=True)])
+        direction = others.mean(axis=0)
+        direction /= max(float(np.linalg.norm(direction)), np.finfo(float).tiny)
+        for values, e in zip(out, errors, strict=True):
+            values[half::2] = e[half::2] @ direction
+    return out
+
+
+def _finding(problem: Problem, widths: tuple[int, ...], seeds: int, law: InitialSymmetry) -> Finding:
+    rates, curves = [], []
+    for beta in BETAS:
+        runs = ensemble(problem, Setup(beta, widths, seeds, _STRENGTH, law=law, matched=True))
+        values, claimed = _projected(runs, beta, widths), 2 * (beta - 1)
+        rates.append(Rate(f"E[f - own linear dynamics], β = {beta}", asymptotic(widths, values, of="mean"), "≈", claimed, (claimed / 2,)))
+        curves.append((f"β = {beta}", [np.abs(v) for v in values], claimed))
+    panel = rate_panel("Nonlinear part after 3 exact steps", "along its mean direction", widths, curves)
+    return judge(rates, len(BETAS) * len(widths) * seeds, (panel,))
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """The exponent of the expected difference between a network and its own linearized Gauss-Newton dynamics."""
+    return unmet_assumption(problem) or _finding(few(problem), WIDTHS[effort], _SEEDS[effort], "symmetric")
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """c ~ U(0, 2) and η shifted by 1: the first-order terms do not average out, and the exponent is -(1-β)."""
+    return _finding(few(problem), WIDTHS[Effort.QUICK], _SEEDS[Effort.QUICK], "asymmetric")
+
+
+CLAIM = Claim(
+    id="sharp-rate",
+    statement="with a law symmetric in c, the expected difference between f_t and the linearized Gauss-Newton dynamics with its own "
+    "initial kernel is of order N^(-2(1-β)), not only O(N^-(1-β)) (E21)",
+    assumptions="(c, w, η) and (-c, w, η) have the same law; the residual starts at -y (targets y + f₀); γ_N = γ N^(1-2β)",
+    evidence=Evidence.MEASURED,
+    check=check,
+    control=control,
+    control_reason="the law of c is not symmetric, so terms odd in c stay: the exponent is -(1-β)",
+)

@@ -1,0 +1,57 @@
+"""`vanishing-updates`: the step of a single neuron is bounded by (E17) and falls like N^-(1-β)."""
+
+from __future__ import annotations
+
+from nntk_proofs_checks import update_bound
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
+from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, few, unmet_assumption
+from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
+from nntk_reference import Verdict
+
+__all__ = ["CLAIM"]
+
+
+def _setup(beta: float, widths: tuple[int, ...], seeds: int) -> Setup:
+    # a strong damping: what the residual Hessian adds to the first power of N is then below the interval
+    return Setup(beta, widths, seeds, strength=1 / 16, steps=1)
+
+
+def _exponents(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None) -> Finding:
+    rates, curves = [], []
+    for beta in betas:
+        updates = collect(ensemble(problem, _setup(beta, widths, seeds)), lambda run: float(run.updates[0]))
+        limit = beta - 1 if bound is None else bound
+        rates.append(Rate(f"|Δᵢ|, β = {beta}", exponent(widths, updates), "≲", limit, (limit / 2,)))
+        curves.append((f"β = {beta}", updates, limit))
+    panel = rate_panel("A neuron's first update", "root mean square of |Δᵢ| over the neurons", widths, curves)
+    return judge(rates, len(betas) * len(widths) * seeds, (panel,))
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """(E17) on every instance drawn, and the exponent of the root mean square over the neurons.
+
+    Not of the maximum: an extreme value creeps towards its supremum as N grows, which hides a part of the power.
+    """
+    missing = unmet_assumption(problem)
+    if missing:
+        return missing
+    measured = _exponents(few(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
+    return together({"exponents": measured, "E17": update_bound.update_bound_findings(problem, effort)})
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """β = 1, held against the slowest of the rates, and (E17) where D is not positive definite."""
+    measured = _exponents(few(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
+    return together({"β = 1": measured, "E17": update_bound.control(problem, effort)}, Verdict.REFUTED)
+
+
+CLAIM = Claim(
+    id="vanishing-updates",
+    statement="|Δᵢ| ≤ α |Dᵢ⁻¹| N^(-β) ℓᵢ √(2L) when D ≻ 0 (E17), so with (E5) a neuron moves by O(N^-(1-β)/γ)",
+    assumptions="D ≻ 0; 1/2 < β < 1 and γ_N = γ N^(1-2β) for the exponent",
+    evidence=Evidence.MEASURED,
+    check=check,
+    control=control,
+    control_reason="at β = 1 (mean-field scaling) the exponent is 0; without D ≻ 0 the inequality has no proof",
+)
+_ = unmet
