@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -28,11 +28,13 @@ __all__ = [
     "Setup",
     "cache_clear",
     "collect",
+    "curvature_norm",
     "damping",
     "draw",
     "ensemble",
     "few",
     "kernel",
+    "move",
     "sampled",
     "unmet_assumption",
 ]
@@ -79,6 +81,7 @@ class Setup:
     gamma     γ itself, where it is not left to `strength`.
     matched   train on y + f₀(X), so that the residual starts at -y exactly.
     scaling   of γ with the width: "width" is (E5), "fixed" leaves it out.
+    features  also measure `taylor` and `drift`, which costs as much as two steps.
     """
 
     beta: float
@@ -90,6 +93,7 @@ class Setup:
     law: Law = "symmetric"
     matched: bool = False
     scaling: Literal["width", "fixed"] = "width"
+    features: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +103,8 @@ class Run:
     outputs, linear  (T+1, M): f_t, and the Gauss-Newton dynamics linearized at its own start, with its own kernel.
     kernel           (M, M): B̄ᴺ at the start.
     updates          (T,): root mean square over the neurons of |Δᵢ|.
-    taylor           |f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|.
-    drift            ‖𝓑_T - 𝓑₀‖, spectral norm.
+    taylor           |f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|; nan unless asked for.
+    drift            ‖𝓑_T - 𝓑₀‖, spectral norm; nan unless asked for.
     """
 
     outputs: Array
@@ -128,21 +132,22 @@ def draw(net: Network) -> ShallowNet:
 def damping(problem: Problem, setup: Setup) -> float:
     """γ of the ensemble: unless given, ρ N₀^(β-1) / strength, with N₀ the smallest width and ρ (E16) bounded by |r||h|/M.
 
-    h bounds (E15) for |c| ≤ 1 (2 for the asymmetric law), and r is y with, unless matched, what f₀ adds at N₀.
+    h is from `curvature_norm`, and r is y with, unless matched, what f₀ adds at N₀.
     """
     if setup.gamma is not None:
         return setup.gamma
     M = len(problem.y)
-    curvature = (1 + _SHIFTS[setup.law]) * _SUP_CURVATURE
-    q2 = 1 + (problem.X**2).sum(1)
+    start = 0.0 if setup.matched else math.sqrt(M / 3) * float(setup.widths[0]) ** (0.5 - setup.beta)
+    rho = (float(np.linalg.norm(problem.y)) + start) * curvature_norm(problem.X, 1 + _SHIFTS[setup.law]) / M
+    return rho * float(setup.widths[0]) ** (setup.beta - 1) / setup.strength
+
+
+def curvature_norm(X: Array, largest: float = 1.0) -> float:
+    """|h| over the points, h the bound (E15) for every neuron with |c| ≤ `largest`, tanh."""
+    curvature = largest * 4 / (3 * math.sqrt(3))  # of |tanh''|
+    q2 = 1 + (X**2).sum(1)
     h = 0.5 * (curvature * q2 + np.sqrt((curvature * q2) ** 2 + 4 * q2))
-    start = 0.0 if setup.matched else math.sqrt(M / 3) * setup.widths[0] ** (0.5 - setup.beta)
-    rho = (float(np.linalg.norm(problem.y)) + start) * float(np.linalg.norm(h)) / M
-    return rho * setup.widths[0] ** (setup.beta - 1) / setup.strength
-
-
-_SUP_CURVATURE = 4 / (3 * math.sqrt(3))
-"""The largest |tanh''|."""
+    return float(np.linalg.norm(h))
 
 
 @lru_cache(maxsize=8)
@@ -182,27 +187,24 @@ def _train(problem: Problem, setup: Setup, width: int, index: int, gamma: float)
     B = ntk(net, X, normalized=True)
     operator = torch.linalg.solve(B + gamma * torch.eye(len(B), dtype=B.dtype), B)
     start = [p.detach().clone() for p in (net.c, net.w, net.eta)]
-    before = nntk(net, X, y, gamma, scaling=setup.scaling)
+    newton_kernel = partial(nntk, net, X, y, gamma, scaling=setup.scaling)
+    before = newton_kernel() if setup.features else None
     path, linear, updates = [f], [f], []
     for _ in range(setup.steps):
         step = newton_step(net, X, y, gamma, scaling=setup.scaling)
-        _move(net, step.update)
+        move(net, step.update)
         path.append(outputs(net, X))
         linear.append(linear[-1] + operator @ (y - linear[-1]))
         updates.append(float(step.update.square().sum(1).mean().sqrt()))
-    tangent = f + _directional(net, start, X)
-    after = nntk(net, X, y, gamma, scaling=setup.scaling)
-    return Run(
-        torch.stack(path).numpy(),
-        torch.stack(linear).numpy(),
-        B.numpy(),
-        np.array(updates),
-        float((path[-1] - tangent).norm()),
-        float(torch.linalg.matrix_norm(after - before, 2)),
-    )
+    taylor = drift = math.nan
+    if before is not None:
+        taylor = float((path[-1] - f - _directional(net, start, X)).norm())
+        drift = float(torch.linalg.matrix_norm(newton_kernel() - before, 2))
+    return Run(torch.stack(path).numpy(), torch.stack(linear).numpy(), B.numpy(), np.array(updates), taylor, drift)
 
 
-def _move(net: ShallowNet, update: Tensor) -> None:
+def move(net: ShallowNet, update: Tensor) -> None:
+    """Add an update (N, d+2) to the parameters, in place."""
     with torch.no_grad():
         net.c.add_(update[:, 0])
         net.w.add_(update[:, 1:-1])
@@ -213,13 +215,9 @@ def _directional(net: ShallowNet, start: list[Tensor], X: Tensor) -> Tensor:
     """J₀(θ - θ₀) (M,), the sum over neurons written out (E3)."""
     c, w, eta = start
     dc, dw, deta = (now.detach() - then for now, then in zip((net.c, net.w, net.eta), start, strict=True))
-    value, slope = _jets(X @ w.T + eta)
-    return net.scale * (value @ dc + (slope * (X @ dw.T + deta)) @ c)
-
-
-def _jets(z: Tensor) -> tuple[Tensor, Tensor]:
-    value, slope = accelerated_activations.activation(ACTIVATION).jets(z, 1)
-    return value, slope
+    value, slope = accelerated_activations.activation(ACTIVATION).jets(X @ w.T + eta, 1)
+    change: Tensor = net.scale * (value @ dc + (slope * (X @ dw.T + deta)) @ c)
+    return change
 
 
 Quantity = Callable[[Run], float]

@@ -19,7 +19,7 @@ from nntk_reference.arithmetic import FLOAT64, Array
 __all__ = ["CLAIM", "Start", "constants", "starts"]
 
 WIDTHS = (2**6, 2**8, 2**10, 2**12)
-_RUNS = {Effort.QUICK: 480, Effort.DEFAULT: 1200, Effort.FULL: 4800}
+_RUNS = {Effort.QUICK: 300, Effort.DEFAULT: 1200, Effort.FULL: 4800}
 """Networks of each width, shared among the β."""
 
 _SECOND, _FOURTH = 1 / 3, 1 / 5
@@ -46,8 +46,8 @@ def _starts(raw: bytes, shape: tuple[int, int], seed: int, runs: int, beta: floa
             exponent_ = BETAS[index % len(BETAS)] if beta is None else beta
             net = sampled(problem, exponent_, width // copies, index)
             if copies > 1:
-                arrays = (np.concatenate([v] * copies) for v in (net.c, net.w, net.eta))
-                net = Network(*arrays, exponent_, ACTIVATION, negative_control=True)
+                c, w, eta = (np.concatenate([v] * copies) for v in (net.c, net.w, net.eta))
+                net = Network(c, w, eta, exponent_, ACTIVATION, negative_control=True)
             drawn = draw(net)
             column.append(Start(exponent_, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy()))
         out.append(column)

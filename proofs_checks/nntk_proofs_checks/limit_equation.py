@@ -7,18 +7,29 @@ from collections.abc import Callable
 import numpy as np
 
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
-from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Run, Setup, collect, damping, ensemble, few, kernel, unmet_assumption
+from nntk_proofs_checks.ensemble import (
+    BETAS,
+    SEEDS,
+    WIDTHS,
+    Run,
+    Setup,
+    collect,
+    damping,
+    ensemble,
+    few,
+    kernel,
+    unmet_assumption,
+)
 from nntk_proofs_checks.initial_fluctuations import WIDTHS as START_WIDTHS
 from nntk_proofs_checks.initial_fluctuations import starts
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import Rate, asymptotic, exceedance, exponent, judge, rate_panel
-from nntk_reference import Verdict
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
 
 _STEPS = 3
-_STARTS = {Effort.QUICK: 480, Effort.DEFAULT: 1200, Effort.FULL: 4800}
+_STARTS = {Effort.QUICK: 300, Effort.DEFAULT: 1200, Effort.FULL: 4800}
 
 
 def _trajectory(B: Array, gamma: float, y: Array, start: Array) -> Array:
@@ -31,7 +42,7 @@ def _trajectory(B: Array, gamma: float, y: Array, start: Array) -> Array:
 
 
 def _sup(difference: Array) -> float:
-    """sup over t of the root mean square over the points."""
+    """The largest over t of the root mean square over the points."""
     return float(np.sqrt((difference**2).mean(axis=1)).max())
 
 
@@ -41,7 +52,7 @@ def _against_limit(problem: Problem, gamma: float) -> Callable[[Run], float]:
 
 
 def _setup(beta: float, effort: Effort) -> Setup:
-    return Setup(beta, WIDTHS[effort], SEEDS[effort], steps=_STEPS)
+    return Setup(beta, WIDTHS[effort], SEEDS[effort], steps=_STEPS, features=True)  # shared with `linearization`
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
@@ -52,7 +63,9 @@ def check(problem: Problem, effort: Effort) -> Finding:
     problem, widths = few(problem), WIDTHS[effort]
     B = kernel(problem)
     columns = starts(problem, _STARTS[effort])
-    rates, curves, frequencies, parts = [], {}, [], {}
+    rates, curves = [], {}
+    frequencies: list[Series] = []
+    parts: dict[str, Finding] = {}
     for beta in BETAS:
         setup = _setup(beta, effort)
         gamma, runs = damping(problem, setup), ensemble(problem, setup)
@@ -60,13 +73,27 @@ def check(problem: Problem, effort: Effort) -> Finding:
         zero = np.zeros_like(problem.y)
         target = _trajectory(B, gamma, problem.y, zero)
         # B̄ᴺ does not depend on β, so every network drawn will do
-        kernels = [np.array([_sup(_trajectory(s.kernel, gamma, problem.y, zero) - target) for s in column]) for column in columns]
+        kernels = [
+            np.array([_sup(_trajectory(s.kernel, gamma, problem.y, zero) - target) for s in column]) for column in columns
+        ]
         first = [np.array([np.sqrt((s.outputs**2).mean()) for s in column if s.beta == beta]) for column in columns]
         bound = beta - 1
         rates += [
             Rate(f"nonlinear part, β = {beta}", asymptotic(widths, own), "≲", bound, (bound / 2,)),
-            Rate(f"kernel's part, squared, β = {beta}", exponent(START_WIDTHS, [k**2 for k in kernels], of="mean"), "≈", -1, (-1.2, -0.8)),
-            Rate(f"initial output squared, β = {beta}", exponent(START_WIDTHS, [f**2 for f in first], of="mean"), "≲", 1 - 2 * beta, (0.0,)),
+            Rate(
+                f"kernel's part, squared, β = {beta}",
+                exponent(START_WIDTHS, [k**2 for k in kernels], of="mean"),
+                "≈",
+                -1,
+                (-1.2, -0.8),
+            ),
+            Rate(
+                f"initial output squared, β = {beta}",
+                exponent(START_WIDTHS, [f**2 for f in first], of="mean"),
+                "≲",
+                1 - 2 * beta,
+                (0.0,),
+            ),
         ]
         total = collect(runs, _against_limit(problem, gamma))
         verdict, series, why = exceedance(widths, total)
@@ -80,7 +107,16 @@ def check(problem: Problem, effort: Effort) -> Finding:
         rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curve)
         for beta, curve in curves.items()
     )
-    panels += (Panel("How often the distance exceeds its median at the first width", "width N", "frequency", tuple(frequencies), log="x", base=2),)
+    panels += (
+        Panel(
+            "How often the distance exceeds its median at the first width",
+            "width N",
+            "frequency",
+            tuple(frequencies),
+            log="x",
+            base=2,
+        ),
+    )
     runs_made = 3 * len(widths) * SEEDS[effort] + sum(map(len, columns))
     return together({"rates": judge(rates, runs_made, panels), **parts})
 
@@ -99,12 +135,11 @@ def control(problem: Problem, effort: Effort) -> Finding:
 
 CLAIM = Claim(
     id="limit-equation",
-    statement="sup over t of |f_t - f*_t| → 0 in probability. It is at most the sum of a nonlinear part O(N^-(1-β)), of what the "
-    "kernel's fluctuation N^(-1/2) makes, and of |f₀| = O(N^-(β-1/2))",
+    statement="sup over t of |f_t - f*_t| → 0 in probability. It is at most the sum of a nonlinear part O(N^-(1-β)), of the "
+    "effect of the kernel's fluctuation N^(-1/2), and of |f₀| = O(N^-(β-1/2))",
     assumptions="1/2 < β < 1, γ_N = γ N^(1-2β) (E5), α = 1, finitely many steps",
     evidence=Evidence.MEASURED,
     check=check,
     control=control,
     control_reason="without the width in γ_N (E5) the damping outweighs the NTK, which falls like N^(1-2β)",
 )
-_ = Verdict

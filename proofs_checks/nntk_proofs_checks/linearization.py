@@ -13,7 +13,7 @@ def _finding(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...]
     """Exponents of the two quantities at every β, held against `bound`, by default -(1-β)."""
     rates, panels = [], []
     for beta in betas:
-        runs = ensemble(problem, Setup(beta, widths, seeds))
+        runs = ensemble(problem, Setup(beta, widths, seeds, features=True))
         taylor, drift = collect(runs, lambda run: run.taylor), collect(runs, lambda run: run.drift)
         limit = beta - 1 if bound is None else bound
         rates += [

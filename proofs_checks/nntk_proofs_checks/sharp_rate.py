@@ -1,4 +1,4 @@
-"""`sharp-rate`: with a law symmetric in c the nonlinear part of training falls like N^(-2(1-β)), the square of the bound (E21)."""
+"""`sharp-rate`: with a law symmetric in c the nonlinear part of training falls like N^(-2(1-β)), the bound squared (E21)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def _finding(problem: Problem, widths: tuple[int, ...], seeds: int, law: Initial
     for beta in BETAS:
         runs = ensemble(problem, Setup(beta, widths, seeds, _STRENGTH, law=law, matched=True))
         values, claimed = _projected(runs, beta, widths), 2 * (beta - 1)
-        rates.append(Rate(f"E[f - own linear dynamics], β = {beta}", asymptotic(widths, values, of="mean"), "≈", claimed, (claimed / 2,)))
+        rates.append(
+            Rate(f"E[f - own linear dynamics], β = {beta}", asymptotic(widths, values, of="mean"), "≈", claimed, (claimed / 2,))
+        )
         curves.append((f"β = {beta}", [np.abs(v) for v in values], claimed))
     panel = rate_panel("Nonlinear part after 3 exact steps", "along its mean direction", widths, curves)
     return judge(rates, len(BETAS) * len(widths) * seeds, (panel,))
@@ -50,14 +52,14 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
-    """c ~ U(0, 2) and η shifted by 1: the first-order terms do not average out, and the exponent is -(1-β)."""
+    """With c ~ U(0, 2) and η shifted by 1: the first-order terms do not average out, and the exponent is -(1-β)."""
     return _finding(few(problem), WIDTHS[Effort.QUICK], _SEEDS[Effort.QUICK], "asymmetric")
 
 
 CLAIM = Claim(
     id="sharp-rate",
-    statement="with a law symmetric in c, the expected difference between f_t and the linearized Gauss-Newton dynamics with its own "
-    "initial kernel is of order N^(-2(1-β)), not only O(N^-(1-β)) (E21)",
+    statement="with a law symmetric in c, the expected difference between f_t and the linearized Gauss-Newton dynamics with "
+    "its own initial kernel is of order N^(-2(1-β)), not only O(N^-(1-β)) (E21)",
     assumptions="(c, w, η) and (-c, w, η) have the same law; the residual starts at -y (targets y + f₀); γ_N = γ N^(1-2β)",
     evidence=Evidence.MEASURED,
     check=check,

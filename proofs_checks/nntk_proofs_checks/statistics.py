@@ -56,8 +56,8 @@ class Interval:
 
 
 def _shrunk(variances: Array, degrees: Array) -> Array:
-    """Variances of small samples, drawn towards their common mean as if by four more degrees of freedom: used in weights."""
-    common = float((variances * degrees).sum() / degrees.sum())
+    """Variances (…, G) of small samples, drawn towards their mean as if by four more degrees of freedom: used in weights."""
+    common = (variances * degrees).sum(-1, keepdims=True) / degrees.sum()
     out: Array = (variances * degrees + 4 * common) / (degrees + 4)
     return out
 
@@ -89,8 +89,8 @@ def exponent(
 ) -> Interval:
     """The exponent p of a quantity like N^p, from samples (n,) at each width, one number a run.
 
-    Weighted regression on log N of the mean logarithm ("log"; positive numbers), or of the logarithm of the mean ("mean"; of any
-    sign). The interval is Student's, with the standard error of a bootstrap over the runs of every width and Welch's degrees of
+    Weighted regression on log N of the mean logarithm ("log"; positive numbers) or of the logarithm of the mean ("mean";
+    of any sign). The interval is Student's, with the standard error of a bootstrap over the runs of every width and Welch's degrees of
     freedom. It is infinite where a width has fewer than 3 runs, does not vary, or has a mean within 5 errors of zero.
     """
     x = np.log(np.asarray(widths, dtype=np.float64))
@@ -111,7 +111,7 @@ def exponent(
     drawn = [_summaries(v, rng.multinomial(len(v), np.full(len(v), 1 / len(v)), _RESAMPLES), of) for v in values]
     ys, variances = (np.stack([d[k] for d in drawn], axis=-1) for k in (0, 1))
     usable = np.isfinite(ys).all(-1)
-    slopes, _ = _slope(x, ys[usable], np.apply_along_axis(_shrunk, -1, variances[usable], degrees))
+    slopes, _ = _slope(x, ys[usable], _shrunk(variances[usable], degrees))
     least = degrees.min()
     error = float(slopes.std(ddof=1)) * math.sqrt((least + 1) / least)
     terms = (a * a * variance) ** 2 / degrees
@@ -145,8 +145,8 @@ def mean(values: Array, *, level: float = LEVEL) -> Interval:
 def asymptotic(widths: Sequence[int], samples: Sequence[Array], *, of: Literal["log", "mean"] = "log") -> Interval:
     """As `exponent`, for a quantity that is a power of N only in the limit.
 
-    Its local exponent moves towards the limit as N grows. The interval is widened by twice the change from the fit to all widths
-    to the fit to the upper half of them, which covers a correction that falls at least by half over the widths.
+    Its local exponent moves towards the limit as N grows. The interval is widened by twice the change from the fit to all
+    widths to that to the upper half of them, which covers a correction that falls at least by half over the widths.
     """
     whole, half = exponent(widths, samples, of=of), len(widths) // 2
     upper = exponent(widths[half:], samples[half:], of=of)
@@ -216,16 +216,19 @@ def exceedance(widths: Sequence[int], samples: Sequence[Array]) -> tuple[Verdict
     threshold = float(np.median(first))
     counts = [int((np.asarray(s) > threshold).sum()) for s in samples]
     sizes = [len(s) for s in samples]
-    table = [[counts[0], sizes[0] - counts[0]], [counts[-1], sizes[-1] - counts[-1]]]
+    table = np.array([[counts[0], sizes[0] - counts[0]], [counts[-1], sizes[-1] - counts[-1]]])
     fell, rose = (float(stats.fisher_exact(table, alternative=side).pvalue) for side in ("greater", "less"))
     verdict = Verdict.HOLDS if fell <= 0.01 else Verdict.REFUTED if rose <= LEVEL else Verdict.UNDECIDED
     frequencies = tuple(c / n for c, n in zip(counts, sizes, strict=True))
-    why = f"{counts[0]} of {len(first)} runs exceed {threshold:.3g} at N = {widths[0]}, {counts[-1]} of {len(last)} at N = {widths[-1]}"
+    why = (
+        f"{counts[0]} of {len(first)} runs exceed {threshold:.3g} at N = {widths[0]}, "
+        f"{counts[-1]} of {len(last)} at N = {widths[-1]}"
+    )
     return verdict, Series("frequency", tuple(map(float, widths)), frequencies), why
 
 
 def rate_panel(title: str, y_label: str, widths: Sequence[int], curves: Sequence[tuple[str, Sequence[Array], float]]) -> Panel:
-    """Log-log: per curve (label, samples by width, exponent of theory) the geometric means with 95 % intervals, and the slope."""
+    """Log-log: per curve (label, samples by width, theory's exponent) geometric means with 95 % intervals, and the slope."""
     N = np.asarray(widths, dtype=np.float64)
     series: list[Series] = []
     for colour, (label, samples, claimed) in enumerate(curves):
@@ -233,8 +236,8 @@ def rate_panel(title: str, y_label: str, widths: Sequence[int], curves: Sequence
         centre = np.array([v.mean() for v in logs])
         half = np.array([stats.t.isf(0.025, len(v) - 1) * v.std(ddof=1) / math.sqrt(len(v)) for v in logs])
         line = np.exp(centre.mean() + claimed * (np.log(N) - np.log(N).mean()))
-        points = (tuple(np.exp(v).tolist()) for v in (centre, centre - half, centre + half))
+        points, low, high = (tuple(np.exp(v).tolist()) for v in (centre, centre - half, centre + half))
         x = tuple(N.tolist())
-        series.append(Series(label, x, *points, colour=colour))
+        series.append(Series(label, x, points, low, high, colour=colour))
         series.append(Series(f"N^{claimed:.3g}", x, tuple(line.tolist()), style="dashed", colour=colour))
     return Panel(title, "width N", y_label, tuple(series), log="xy", base=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nntk_proofs_checks import update_bound
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, few, unmet_assumption
 from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
 from nntk_reference import Verdict
@@ -54,4 +54,3 @@ CLAIM = Claim(
     control=control,
     control_reason="at β = 1 (mean-field scaling) the exponent is 0; without D ≻ 0 the inequality has no proof",
 )
-_ = unmet
