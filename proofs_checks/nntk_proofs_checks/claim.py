@@ -11,10 +11,10 @@ from enum import IntEnum, StrEnum
 
 from nntk_accelerated import AcceleratedError
 from nntk_proofs_checks.panel import Panel
-from nntk_reference import NntkError, Verdict, validation
+from nntk_reference import NntkError, QuadratureError, Verdict, validation
 from nntk_reference.arithmetic import Array
 
-__all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "run", "together", "unmet"]
+__all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "evaluate", "run", "together", "unmet"]
 
 
 class Evidence(StrEnum):
@@ -59,7 +59,8 @@ class Problem:
 class Finding:
     """What a check found: the verdict, and the decisive number beside the limit it was held against.
 
-    relation   how `number` must stand to `limit` for the claim to hold: "≤", "≥", "<", ">" or "=".
+    relation   how `number` must stand to `limit` for the claim to hold: "≤", "≥", "<", ">" or "="; for a measured
+               exponent or mean "≲" (its interval does not lie above the limit) or "≈" (it contains the limit).
     cases      how many cases were run. `why` says what decided, in one sentence.
     applies    False where the claim says nothing about the data set: an assumption is not met, or the case is out of reach.
                The verdict is then undecided, and `why` says which.
@@ -84,15 +85,18 @@ def unmet(why: str) -> Finding:
 def together(parts: Mapping[str, Finding], wanted: Verdict = Verdict.HOLDS) -> Finding:
     """One finding from those of a claim's parts: `wanted` only if every part is; else that of the part furthest from it.
 
-    For a claim, `wanted` is HOLDS; for a control of several parts, each of which has to fail, it is REFUTED.
+    For a claim, `wanted` is HOLDS; for a control of several parts, each of which has to fail, it is REFUTED. Parts that do not
+    apply to the data are left out, and said to be, unless none does.
     """
+    applying = {name: f for name, f in parts.items() if f.applies}
     away = {wanted: 0, Verdict.UNDECIDED: 1}
-    worst = max(parts.values(), key=lambda f: away.get(f.verdict, 2))
-    whys = [f"{name}: {f.why}" for name, f in parts.items() if f.verdict is worst.verdict]
+    worst = max((applying or parts).values(), key=lambda f: away.get(f.verdict, 2))
+    whys = [f"{name}: {f.why}" for name, f in parts.items() if f.verdict is worst.verdict and f.applies is worst.applies]
+    left_out = [f"left out: {name} ({f.why})" for name, f in parts.items() if worst.applies and not f.applies]
     return replace(
         worst,
         cases=sum(f.cases for f in parts.values()),
-        why="; ".join(whys),
+        why="; ".join(whys + left_out),
         panels=tuple(p for f in parts.values() for p in f.panels),
     )
 
@@ -115,6 +119,11 @@ class Claim:
     control: Check
     control_reason: str
 
+    @property
+    def theory(self) -> str:
+        """Where the statement is derived."""
+        return f"docs/theory.md#{self.id}"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -136,14 +145,17 @@ class Result:
 def run(claim: Claim, problem: Problem, effort: Effort) -> Result:
     """Check a claim and its negative control on a data set. A check that fails leaves its verdict undecided and says why."""
     start = time.perf_counter()
-    finding = _find(claim.check, problem, effort)
-    control = _find(claim.control, problem, effort) if finding.applies else unmet("not run: the claim does not apply")
+    finding = evaluate(claim.check, problem, effort)
+    control = evaluate(claim.control, problem, effort) if finding.applies else unmet("not run: the claim does not apply")
     return Result(claim, finding, control, time.perf_counter() - start)
 
 
-def _find(check: Check, problem: Problem, effort: Effort) -> Finding:
+def evaluate(check: Check, problem: Problem, effort: Effort) -> Finding:
+    """The finding of a check; undecided, with the reason, where it raises."""
     try:
         return check(problem, effort)
+    except QuadratureError as error:
+        return unmet(f"out of reach: {error}")
     except (NntkError, AcceleratedError) as error:
         why = f"{type(error).__name__}: {error}"
     except Exception as error:  # a fault of the check itself, which must not hide what the other checks find

@@ -137,9 +137,9 @@ def damping(problem: Problem, setup: Setup) -> float:
     if setup.gamma is not None:
         return setup.gamma
     M = len(problem.y)
-    start = 0.0 if setup.matched else math.sqrt(M / 3) * float(setup.widths[0]) ** (0.5 - setup.beta)
+    start = 0.0 if setup.matched else math.sqrt(M / 3) * math.pow(setup.widths[0], 0.5 - setup.beta)
     rho = (float(np.linalg.norm(problem.y)) + start) * curvature_norm(problem.X, 1 + _SHIFTS[setup.law]) / M
-    return rho * float(setup.widths[0]) ** (setup.beta - 1) / setup.strength
+    return rho * math.pow(setup.widths[0], setup.beta - 1) / setup.strength
 
 
 def curvature_norm(X: Array, largest: float = 1.0) -> float:

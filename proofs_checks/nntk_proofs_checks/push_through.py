@@ -10,15 +10,35 @@ from typing import Any
 
 import numpy as np
 import sympy
-from flint import fmpq, fmpq_mat
+import torch
+from flint import arb, ctx, fmpq, fmpq_mat
 
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
-from nntk_reference import Verdict, formulas
+from nntk_accelerated import newton_step
+from nntk_proofs_checks.certify import norm
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.ensemble import draw
+from nntk_reference import (
+    Ball,
+    Inertia,
+    Network,
+    Verdict,
+    formulas,
+    gradient,
+    hessian,
+    inertia,
+    regularization,
+    sample_network,
+)
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
 
 _DRAWS = {Effort.QUICK: 60, Effort.DEFAULT: 300, Effort.FULL: 3000}
+_DIMENSIONS = {Effort.QUICK: (1, 2), Effort.DEFAULT: (1, 2, 3, 4), Effort.FULL: (1, 2, 3, 4) * 8}
+_TRIED = ("tanh", "erf", "sin", "softplus", "gelu")
+_BALLS = Ball(192)
+_BACKWARD = 1024 * float(np.finfo(np.float64).eps)
+"""The scaled residual beyond which `nntk_accelerated.newton_step` promises to raise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +153,7 @@ def _symbolic_gap(N: int, d: int, M: int) -> int:
     )
 
 
-def check(problem: Problem, effort: Effort) -> Finding:
-    """Both identities on random rational states, and the blocks symbolically. Independent of the data set."""
+def _identities(effort: Effort) -> Finding:
     shapes = [(2, 1, 2), (2, 2, 1)]
     wrong = sum(_symbolic_gap(*shape) for shape in shapes)
     worst, worst_inertia, cases, indefinite = _over_rationals(effort, drop_residual=False)
@@ -149,6 +168,44 @@ def check(problem: Problem, effort: Effort) -> Finding:
     )
     gap = float(max(worst, fmpq(worst_inertia)))
     return Finding(verdict, gap, "=", 0.0, cases, why)
+
+
+def _step(net: Network, X: Array, y: Array, gamma: float) -> tuple[float, int, Inertia]:
+    """The accelerated step at one network: (its backward error in E6, an upper bound; its count of E14; the proved inertia)."""
+    A = hessian(net, X, y, arithmetic=_BALLS)
+    step = newton_step(draw(net), torch.tensor(X), torch.tensor(y), gamma)
+    with ctx.workprec(_BALLS.bits):
+        A = formulas.add_diagonal(A, regularization(gamma, net.width, net.beta, arithmetic=_BALLS))
+        slope = gradient(net, X, y, arithmetic=_BALLS).reshape(-1)
+        update = _BALLS.array(step.update.numpy().reshape(-1))
+        left = norm(A @ update + slope)
+        # the Frobenius norm of A over √P bounds ‖A‖ from below
+        size = norm(A.reshape(-1)) / arb(len(A)).sqrt() * norm(update) + norm(slope)
+        error = float((left / size).upper())
+    return error, step.negative_eigenvalues, inertia(A, _BALLS)
+
+
+def _accelerated(problem: Problem, effort: Effort) -> Finding:
+    """What computes in O(N) by E13 and E14 against (E6), over balls, on networks with and without an indefinite D."""
+    worst, wrong, open_, cases, indefinite = 0.0, 0, 0, 0, 0
+    for index, (d, gamma) in enumerate(itertools.product(_DIMENSIONS[effort], (1e-3, 1e-1, 10.0))):
+        rng = np.random.default_rng([problem.seed, index])
+        X, y = rng.uniform(-1, 1, (4, d)), rng.standard_normal(4)
+        net = sample_network(6, d, beta=0.75, activation=_TRIED[index % len(_TRIED)], seed=rng)
+        error, counted, proved = _step(net, X, y, gamma)
+        worst, cases = max(worst, error), cases + 1
+        wrong += proved.undecided == 0 and counted != proved.negative
+        open_ += proved.undecided > 0
+        indefinite += proved.negative > 0
+    false = not worst <= _BACKWARD or wrong > 0
+    verdict = Verdict.REFUTED if false else Verdict.HOLDS if indefinite and not open_ else Verdict.UNDECIDED
+    why = f"backward error {worst:.2g} of the accelerated step, {wrong} wrong inertias, {indefinite} of {cases} indefinite"
+    return Finding(verdict, worst, "≤", _BACKWARD, cases, why)
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """Both identities on random rational states, the blocks symbolically, and the accelerated step that rests on them."""
+    return together({"identities": _identities(effort), "accelerated": _accelerated(problem, effort)})
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
