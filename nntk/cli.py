@@ -25,11 +25,12 @@ app = typer.Typer(
 
 _VERIFY_HELP = """\b
 Example: two claims on a data set of one's own, with a report
-  nntk verify --data points.csv --only push-through,indefinite --json r.json
+  nntk verify --data points.csv --only push-through,indefinite --html r.html
 
 \b
-Exit code: 0 if every claim holds and every control is refuted, 1 if not,
-2 for bad usage or bad input, 130 after Ctrl-C (what is finished is reported)."""
+Exit code: 0 if every claim that applies to the data holds, its control is
+refuted, and there is at least one; 1 if not; 2 for bad usage or bad input;
+130 after Ctrl-C (what is finished is reported)."""
 
 
 def main() -> None:
@@ -67,13 +68,21 @@ def verify(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases.")] = False,
     full: Annotated[bool, typer.Option("--full", help="More and larger cases.")] = False,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Write a report as JSON.")] = None,
+    seed: Annotated[int, typer.Option(metavar="INT", min=0, max=2**32 - 1, help="Which networks are drawn.")] = 0,
+    json: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="Write a report as JSON, after each claim.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="Write a report with figures, as one HTML page.")
+    ] = None,
 ) -> None:
     """Run every claim's check on a data set, and its negative control, which must be refuted."""
-    # The two files are looked at by `load` and `check_report`, which know more than typer (hence readable=False).
+    # The files are looked at by `load` and `check_report`, which know more than typer (hence readable=False).
     with _messages():
+        from dataclasses import replace
+
         from nntk.data import default_data, load
-        from nntk.reports import check_report
+        from nntk.reports import check_distinct, check_report
         from nntk.verify import select
         from nntk.verify import verify as run
         from nntk_proofs_checks import CLAIMS, Effort
@@ -82,12 +91,59 @@ def verify(
         if quick and full:
             raise InputError("--quick", "one of --quick and --full", "both")
         claims = select(only or [], CLAIMS)
+        reports = {"--json": json, "--html": html}
+        for option, path in reports.items():
+            if path is not None:
+                check_report(path, option)
+        problem = replace(default_data() if data is None else load(data), seed=seed)
+        check_distinct({"--data": data, **reports})
+        effort = Effort.QUICK if quick else Effort.FULL if full else Effort.DEFAULT
+        code = run(claims, problem, effort, json=json, html=html, data=data)
+    raise typer.Exit(code)
+
+
+_PLAN_HELP = """\b
+Example: half of every mode of the error gone in each step
+  nntk plan --data points.csv --rate 0.5 --json plan.json
+
+\b
+Exit code: 0 if some width up to --largest-width is guaranteed, or observed,
+to be positive definite at the plan's gamma, 1 if none is, 2 for bad usage or
+bad input, 130 after Ctrl-C. More in docs/plan.md."""
+
+
+@app.command(epilog=_PLAN_HELP, short_help="Regularization, width, steps and cost for a data set.")
+def plan(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            readable=False,
+            help="CSV (last column y) or NPZ (X, y). Default: 16 points of y = 2x + 0.4 sin(5 pi x).",
+        ),
+    ] = None,
+    beta: Annotated[float, typer.Option(help="Scaling exponent, between 1/2 and 1.")] = 0.75,
+    rate: Annotated[float, typer.Option(help="Fraction of every mode of the error that a step is to remove.")] = 0.5,
+    activation: Annotated[str, typer.Option(metavar="NAME", help="Activation function.")] = "tanh",
+    gamma: Annotated[
+        float | None, typer.Option(help="Plan for this regularization, not for the one that the rate asks for.")
+    ] = None,
+    largest_width: Annotated[int, typer.Option(metavar="N", help="Widest network that can be afforded.")] = 2**18,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the sampled networks.")] = 0,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Write the plan as JSON.")] = None,
+) -> None:
+    """Plan a training: regularization, width, steps and cost, with gradient descent beside it."""
+    with _messages():
+        from nntk.data import default_data, load
+        from nntk.plan import Request
+        from nntk.plan import plan as run
+        from nntk.reports import check_distinct, check_report
+
         if json is not None:
             check_report(json)
         problem = default_data() if data is None else load(data)
-        if data is not None and json is not None and json.exists() and json.samefile(data):
-            raise InputError("--json", "a file other than the data's", repr(str(json)))
-        code = run(claims, problem, Effort.QUICK if quick else Effort.FULL if full else Effort.DEFAULT, json)
+        check_distinct({"--data": data, "--json": json})
+        code = run(problem, Request(beta, rate, activation, gamma, largest_width, seed), json)
     raise typer.Exit(code)
 
 

@@ -1,23 +1,29 @@
-"""Report files: refused before any work if they cannot be written, and then written whole or not at all."""
+"""Report files: refused before any work if they cannot be written, and then written whole or not at all; times in them."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from uuid import uuid4
 
 from nntk_reference import InputError
 
-__all__ = ["check_report", "write_report"]
+__all__ = ["check_distinct", "check_report", "seconds", "write_report"]
 
 
-def check_report(path: Path) -> None:
-    """Find out before any work whether a report can be written to this file. Raises InputError."""
-    with _refusals(path):
+def seconds(duration: float) -> str:
+    """A duration in seconds to three digits, with its unit."""
+    return f"{duration:.{2 if duration < 9.995 else 1 if duration < 99.95 else 0}f} s"
+
+
+def check_report(path: Path, option: str = "--json") -> None:
+    """Find out before any work whether a report can be written to this file. Raises InputError, which names the option."""
+    with _refusals(path, option):
         target = path.resolve()
         if target.exists() and not target.is_file():
             raise OSError(errno.EISDIR, "a directory" if target.is_dir() else "not a regular file")
@@ -30,9 +36,20 @@ def check_report(path: Path) -> None:
         probe.unlink()
 
 
-def write_report(path: Path, text: str) -> None:
+def check_distinct(files: Mapping[str, Path | None]) -> None:
+    """Refuse a report that would replace another file of the run; `files` maps options to files, those read first.
+
+    Raises InputError.
+    """
+    given = [(option, path) for option, path in files.items() if path is not None]
+    for (first, taken), (option, path) in combinations(given, 2):
+        if path.resolve() == taken.resolve() or (path.exists() and taken.exists() and path.samefile(taken)):
+            raise InputError(option, f"a file other than {first}'s", repr(str(path)))
+
+
+def write_report(path: Path, text: str, option: str = "--json") -> None:
     """Write a file whole or not at all; until then the one in its place stays as it is. Raises InputError."""
-    with _refusals(path):
+    with _refusals(path, option):
         target = path.resolve()
         draft = _beside(target)
         try:
@@ -50,9 +67,9 @@ def _beside(target: Path) -> Path:
 
 
 @contextmanager
-def _refusals(path: Path) -> Iterator[None]:
+def _refusals(path: Path, option: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError) as error:  # the last two: links in a circle, a name with a null byte
         reason = getattr(error, "strerror", None) or error
-        raise InputError("--json", "a file that can be written", f"{str(path)!r} ({reason})") from None
+        raise InputError(option, "a file that can be written", f"{str(path)!r} ({reason})") from None

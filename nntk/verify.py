@@ -1,31 +1,60 @@
-"""The verification: the chosen claims on a data set, their progress, their table and their JSON report."""
+"""The verification: the chosen claims on a data set, a row on stdout for each as it is finished, and the reports.
+
+The JSON report, schema 1; whoever reads it should ignore keys that are not listed. NaN and infinity are null.
+
+| key | value |
+|---|---|
+| schema, complete, passed | 1; false until every chosen claim is finished; true where the exit code is 0 |
+| started, seconds | UTC, ISO 8601; wall clock so far |
+| data | source, file (null for the default data), points, dimension |
+| effort, seed | quick, default or full; the seed of the networks |
+| environment | python, platform, machine, cpus, versions (of nntk and what it computes with; null where not installed) |
+| summary, left_out | counts in words; ids of chosen claims that are not finished |
+| claims | one object for each finished claim, in order |
+| – id, statement, assumptions, evidence | the claim; evidence is exact, certified or measured |
+| – applies, verdict, why | false where the claim says nothing about the data; holds, refuted or undecided; what decided |
+| – number, relation, limit, shown, cases | `number relation limit` is what the claim needs, `shown` what was found |
+| – panels | figures: title, x_label, y_label, log, base, series (label, x, y, low, high, style, colour, marker) |
+| – control | reason (why it must be refuted), and its applies, verdict, why, number, relation, limit, shown, cases |
+| – seconds, theory | time with the control; where the claim is derived |
+| – reproduce, test | the command line that repeats the check, and that of its test at default settings |
+"""
 
 from __future__ import annotations
 
 import difflib
 import io
-import json
+import json as jsonlib
 import math
+import os
+import platform
+import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from nntk import __version__
-from nntk.reports import write_report
+from nntk.reports import seconds, write_report
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, Result, run
 from nntk_reference import InputError, Verdict
 
 __all__ = ["UnknownClaimError", "select", "verify"]
 
-_OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠"}
-_ASCII = str.maketrans({"≤": "<=", "≥": ">=", "≠": "!=", "π": "pi"})
+_OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠", "≲": ">", "≈": "≉"}
+_ASCII = str.maketrans({"≤": "<=", "≥": ">=", "≠": "!=", "≲": "<~", "≈": "~", "≉": "!~", "π": "pi"})
+_NOT_APPLICABLE = "not applicable"
+_DISTRIBUTIONS = ("numpy", "scipy", "mpmath", "python-flint", "torch", "sympy")
 
 
 class UnknownClaimError(InputError):
@@ -45,101 +74,120 @@ def select(only: Sequence[str], claims: Mapping[str, Claim]) -> list[Claim]:
     return [claim for id, claim in claims.items() if id in ids or not ids]
 
 
-def verify(claims: Sequence[Claim], problem: Problem, effort: Effort, report: Path | None = None) -> int:
-    """Run the claims in turn, with progress on stderr and the outcome on stdout and, as JSON, in the file `report`.
+def verify(
+    claims: Sequence[Claim],
+    problem: Problem,
+    effort: Effort,
+    *,
+    json: Path | None = None,
+    html: Path | None = None,
+    data: Path | None = None,
+) -> int:
+    """Run the claims in turn: a row on stdout for each as it is finished, then what went wrong, and the counts.
 
-    Returns the exit code: 0 if every claim holds and every control is refuted, 1 if not, and 130 after Ctrl-C, which ends the
-    run; the claims finished by then are shown and written. Raises InputError if the report cannot be written.
+    `json` is rewritten after each claim, `html` written at the end; `data` is the file that the problem was read from.
+    Returns the exit code: 0 if every claim that applies holds with its control refuted, and there is one; 1 if not; 130 after
+    Ctrl-C, which ends the run; what is finished by then is shown and written. Raises InputError if a report cannot be written.
     """
+    if html is not None:
+        from nntk.html import page  # here, before the work: were something missing from the installation, it would be in vain
     out, err = _console(sys.stdout), _console(sys.stderr)
-    M, d = problem.X.shape
-    _print(out, f"nntk {__version__}\ndata: {problem.source} (M = {M}, d = {d})")
-    sys.stdout.flush()
-
-    start = time.perf_counter()
+    started, start = datetime.now(UTC), time.perf_counter()
     results: list[Result] = []
+    told = 0
     interrupted = False
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), MofNCompleteColumn(), TimeElapsedColumn()
-    try:
-        with Progress(*columns, console=err, transient=True, disable=not err.is_interactive) as progress:
-            task = progress.add_task("", total=len(claims))
+
+    def show(line: Text | str = "") -> None:
+        try:
+            out.print(line)
+        except (BrokenPipeError, SystemExit):  # nobody reads stdout any more, for which rich ends the process
+            if json is None and html is None:
+                raise
+
+    def show_rows() -> None:
+        nonlocal told
+        while told < len(results):
+            show(row(results[told]))
+            told += 1
+
+    def record() -> dict[str, Any]:
+        return _record(claims, results, problem, effort, data, started, time.perf_counter() - start)
+
+    def write_json() -> None:
+        if json is not None:
+            write_report(json, jsonlib.dumps(record(), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+
+    def write_html() -> None:
+        if html is not None:
+            write_report(html, page(record(), [result.finding.panels for result in results]), "--html")
+
+    M, d = problem.X.shape
+    head, row = _table(claims, out)
+    show(_text(f"nntk {__version__}, effort {effort.name.lower()}, seed {problem.seed}", out))
+    show(_text(f"data: {problem.source} (M = {M}, d = {d})", out))
+    show()
+    if head is not None:
+        show(head)
+    with ExitStack() as reports:  # each is written even where stdout or the other report fails
+        reports.callback(write_html)
+        reports.callback(write_json)
+        try:
             for claim in claims:
-                progress.update(task, description=claim.id)
-                result = run(claim, problem, effort)
-                results.append(result)
-                progress.advance(task)
-                if not err.is_interactive:
-                    outcome = f"{result.finding.verdict}, control {result.control.verdict} ({_seconds(result.seconds)})"
-                    print(f"[{len(results)}/{len(claims)}] {claim.id}: {outcome}", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        interrupted = True
-
-    try:
-        _show(out, results, len(claims), time.perf_counter() - start)
-    finally:  # a reader of stdout that has gone away does not take the report with it
-        if report is not None:
-            write_report(report, json.dumps(_record(problem, results), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+                with _progress(f"{len(results) + 1}/{len(claims)} {claim.id}", err):
+                    results.append(run(claim, problem, effort))
+                show_rows()
+                with suppress(InputError):  # the last one raises it
+                    write_json()
+        except KeyboardInterrupt:
+            interrupted = True
+        show_rows()
+        show()
+        for note in _notes(results):
+            show(_text(note, out))
+        show(_text(f"{_summary(results, len(claims))} ({seconds(time.perf_counter() - start)})", out))
     if interrupted:
-        left_out = ", ".join(claim.id for claim in claims[len(results) :])
-        print(f"nntk: interrupted; left out: {left_out or 'nothing'}", file=sys.stderr)
+        print(f"nntk: interrupted; left out: {', '.join(_left_out(claims, results)) or 'nothing'}", file=sys.stderr)
         return 130
-    return 0 if all(result.passed for result in results) else 1
+    return 0 if _passed(claims, results) else 1
 
 
-# --- on the terminal -------------------------------------------------------------------------------------------------
+def _passed(claims: Sequence[Claim], results: Sequence[Result]) -> bool:
+    """Are all finished, does none fail, and did at least one apply?"""
+    finished = len(results) == len(claims)
+    return finished and all(result.passed for result in results) and any(result.finding.applies for result in results)
 
 
-def _console(stream: TextIO) -> Console:
-    """Prints text as it is: brackets are intervals here, not markup. Lines are wrapped at words, and only on a terminal."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return Console(file=stream, width=None if stream.isatty() else 10_000, markup=False, highlight=False, emoji=False)
+def _left_out(claims: Sequence[Claim], results: Sequence[Result]) -> list[str]:
+    return [claim.id for claim in claims[len(results) :]]
 
 
-def _print(console: Console, text: str) -> None:
-    console.print(Text(text.translate(_ASCII) if console.options.ascii_only else text))
+# --- in words --------------------------------------------------------------------------------------------------------
 
 
-def _show(console: Console, results: Sequence[Result], total: int, seconds: float) -> None:
-    """The table, a line for whatever did not come out as it must, and the summary."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in ("claim", "verdict", "evidence"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("number and limit")
-    table.add_column("cases", justify="right", no_wrap=True)
-    table.add_column("control", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
+def _summary(results: Sequence[Result], total: int) -> str:
+    applicable = [result for result in results if result.finding.applies]
+    idle = len(results) - len(applicable)
+    hold = _count(sum(r.finding.verdict is Verdict.HOLDS for r in applicable), total - idle, "claim")
+    refuted = _count(sum(r.control.verdict is Verdict.REFUTED for r in applicable), total - idle, "control")
+    verb = "holds" if hold == "1 claim" else "hold"
+    return f"{hold} {verb}, {refuted} refuted" + (f", {idle} {_NOT_APPLICABLE}" if idle else "")
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """A line for whatever did not come out as it must, and for every claim that does not apply."""
     notes = []
     for result in results:
-        claim, finding, control = result.claim, result.finding, result.control
-        decisive = _decisive(finding)
-        table.add_row(
-            claim.id,
-            _verdict(finding, Verdict.HOLDS),
-            claim.evidence.value,
-            decisive.translate(_ASCII) if console.options.ascii_only else decisive,
-            str(finding.cases),
-            _verdict(control, Verdict.REFUTED),
-            _seconds(result.seconds),
-        )
+        id, finding, control = result.claim.id, result.finding, result.control
+        if not finding.applies:
+            notes.append(f"{id}: {_NOT_APPLICABLE}: {_one_line(finding.why)}")
+            continue
         if finding.verdict is not Verdict.HOLDS:
-            notes.append(f"{claim.id}: {_one_line(finding.why)}")
+            notes.append(f"{id}: {_one_line(finding.why)}")
         if control.verdict is not Verdict.REFUTED:
-            notes.append(f"{claim.id}: control {control.verdict.value}: {_one_line(control.why)}")
-    console.print()
-    console.print(table)
-    console.print()
-    for note in notes:
-        _print(console, note)
-    hold = _count(sum(r.finding.verdict is Verdict.HOLDS for r in results), total, "claim")
-    refuted = _count(sum(r.control.verdict is Verdict.REFUTED for r in results), total, "control")
-    verb = "holds" if hold == "1 claim" else "hold"
-    _print(console, f"{hold} {verb}, {refuted} refuted ({_seconds(seconds)})")
-
-
-def _verdict(finding: Finding, wanted: Verdict) -> Text:
-    undecided = finding.verdict is Verdict.UNDECIDED
-    return Text(finding.verdict.value, "green" if finding.verdict is wanted else "yellow" if undecided else "red")
+            notes.append(f"{id}: control {control.verdict.value}: {_one_line(control.why)}")
+    if results and not any(result.finding.applies for result in results):
+        notes.append("nothing was verified: no claim applies to the data set")
+    return notes
 
 
 def _decisive(finding: Finding) -> str:
@@ -161,10 +209,6 @@ def _digits(number: float, digits: int) -> str:
     return str(int(number)) if abs(number) < 1e6 and number == int(number) else f"{number:.{digits}g}"
 
 
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
-
-
 def _count(number: int, total: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}" if number == total else f"{number} of {total} {noun}s"
 
@@ -173,29 +217,175 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+# --- on the terminal -------------------------------------------------------------------------------------------------
+
+
+def _console(stream: TextIO) -> Console:
+    """Prints text as it is: brackets are intervals here, not markup. Lines are wrapped at words, and only on a terminal."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return Console(file=stream, width=None if stream.isatty() else 10_000, markup=False, highlight=False, emoji=False)
+
+
+def _text(text: str, console: Console, style: str = "") -> Text:
+    return Text(text.translate(_ASCII) if console.options.ascii_only else text, style)
+
+
+def _progress(description: str, console: Console) -> Progress:
+    """The claim at work, on a terminal only, and gone when it is finished."""
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    progress = Progress(*columns, console=console, transient=True, disable=not console.is_interactive, redirect_stdout=False)
+    progress.add_task(description, total=None)
+    return progress
+
+
+def _table(claims: Sequence[Claim], console: Console) -> tuple[Text | None, Callable[[Result], Text]]:
+    """(the head of the table, what makes a claim's row), laid out before anything is known of the results.
+
+    Where the console is too narrow for columns there is no head, and a row is a sentence.
+    """
+    titles = ("claim", "verdict", "evidence", "number and limit", "cases", "control", "time")
+    widths = (max([5, *(len(claim.id) for claim in claims)]), 7, 9, 17, 5, 7, 6)
+    gap = 2 if sum(widths) + 2 * len(widths[1:]) <= console.width else 1
+    narrow = sum(widths) + gap * len(widths[1:]) > console.width
+
+    def line(cells: Iterable[Text]) -> Text:
+        """A cell that is too wide moves those after it, and no further than it must."""
+        text, start = Text(), 0
+        for title, width, cell in zip(titles, widths, cells, strict=True):
+            begin = start + (width - cell.cell_len if title in ("cases", "time") else 0)
+            text.append(" " * max(begin - text.cell_len, 1 if text else 0))
+            text.append_text(cell)
+            start += width + gap
+        return text
+
+    def row(result: Result) -> Text:
+        finding = result.finding
+        verdict, control = _verdict(finding, Verdict.HOLDS), _verdict(result.control, Verdict.REFUTED)
+        evidence, number, cases = result.claim.evidence.value, _decisive(finding), str(finding.cases)
+        if not finding.applies:
+            evidence, number, cases, control = "", "-", "-", Text("-")
+        if narrow and not finding.applies:
+            return Text.assemble(f"{result.claim.id}: ", verdict)
+        if narrow:
+            found = _text(f" ({evidence}), {number}, cases: {cases}, control ", console)
+            return Text.assemble(f"{result.claim.id}: ", verdict, found, control, f", {seconds(result.seconds)}")
+        cells = (Text(result.claim.id), verdict, evidence, number, cases, control, seconds(result.seconds))
+        return line(cell if isinstance(cell, Text) else _text(cell, console) for cell in cells)
+
+    return None if narrow else line(Text(title, "bold") for title in titles), row
+
+
+def _verdict(finding: Finding, wanted: Verdict) -> Text:
+    if not finding.applies:
+        return Text(_NOT_APPLICABLE, "dim")
+    undecided = finding.verdict is Verdict.UNDECIDED
+    return Text(finding.verdict.value, "green" if finding.verdict is wanted else "yellow" if undecided else "red")
+
+
 # --- in a file -------------------------------------------------------------------------------------------------------
 
 
-def _record(problem: Problem, results: Sequence[Result]) -> dict[str, Any]:
-    """What the JSON report holds. JSON has no NaN and no infinity: such a number is null."""
+def _record(
+    claims: Sequence[Claim],
+    results: Sequence[Result],
+    problem: Problem,
+    effort: Effort,
+    data: Path | None,
+    started: datetime,
+    duration: float,
+) -> dict[str, Any]:
+    """What the JSON report holds (the table at the top), and what the HTML report is made from."""
+    entries = []
+    for result in results:
+        claim = result.claim
+        entry = {
+            "id": claim.id,
+            "statement": claim.statement,
+            "assumptions": claim.assumptions,
+            "evidence": claim.evidence.value,
+            **_found(result.finding),
+            "panels": [asdict(panel) for panel in result.finding.panels],
+            "control": {"reason": claim.control_reason, **_found(result.control)},
+            "seconds": result.seconds,
+            "reproduce": _command(claim.id, problem.seed, effort, data),
+            "test": shlex.join(["pytest", "--pyargs", "nntk_proofs_checks", "-k", claim.id]),
+            "theory": claim.theory,
+        }
+        entries.append(entry)
+    record = {
+        "schema": 1,
+        "complete": len(results) == len(claims),
+        "passed": _passed(claims, results),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": duration,
+        "data": {
+            "source": problem.source,
+            "file": None if data is None else _name(data),
+            "points": problem.X.shape[0],
+            "dimension": problem.X.shape[1],
+        },
+        "effort": effort.name.lower(),
+        "seed": problem.seed,
+        "environment": _environment(),
+        "summary": _summary(results, len(claims)),
+        "left_out": _left_out(claims, results),
+        "claims": entries,
+    }
+    plain: dict[str, Any] = _plain(record)
+    return plain
+
+
+def _found(finding: Finding) -> dict[str, Any]:
     return {
-        "version": __version__,
-        "data": {"source": problem.source, "points": problem.X.shape[0], "dimension": problem.X.shape[1]},
-        "claims": [
-            {
-                "id": result.claim.id,
-                "verdict": result.finding.verdict.value,
-                "evidence": result.claim.evidence.value,
-                "number": _finite(result.finding.number),
-                "limit": _finite(result.finding.limit),
-                "cases": result.finding.cases,
-                "control": {"verdict": result.control.verdict.value, "why": result.control.why},
-                "seconds": result.seconds,
-            }
-            for result in results
-        ],
+        "applies": finding.applies,
+        "verdict": finding.verdict.value,
+        "why": finding.why,
+        "number": finding.number,
+        "relation": finding.relation,
+        "limit": finding.limit,
+        "shown": _decisive(finding),
+        "cases": finding.cases,
     }
 
 
-def _finite(number: float | None) -> float | None:
-    return float(number) if number is not None and math.isfinite(number) else None
+def _command(id: str, seed: int, effort: Effort, data: Path | None) -> str:
+    """The command line that repeats one claim's check."""
+    efforts = [] if effort is Effort.DEFAULT else [f"--{effort.name.lower()}"]
+    file = [] if data is None else ["--data", _name(data)]
+    return shlex.join(["nntk", "verify", "--only", id, "--seed", str(seed), *efforts, *file])
+
+
+@cache
+def _environment() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "versions": {"nntk": __version__, **{name: _version(name) for name in _DISTRIBUTIONS}},
+    }
+
+
+def _name(path: Path) -> str:
+    """A file's name; what is not UTF-8 in it is shown escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """The same of JSON's own types. JSON has no NaN and no infinity: such a number is null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, bool | str | int | None):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None

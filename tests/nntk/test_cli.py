@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ import nntk
 import nntk_proofs_checks
 from nntk.cli import app
 from nntk.data import default_data
-from nntk_proofs_checks import Claim, Effort, Evidence, Finding, Problem
+from nntk_proofs_checks import Claim, Effort, Evidence, Finding, Panel, Problem, Series
+from nntk_proofs_checks.claim import unmet
 from nntk_reference import InputError, PrecisionError, Verdict
 
 HOLDS = Finding(Verdict.HOLDS, 1.2e-30, "≤", 1e-12, 62, "as it must be")
@@ -69,15 +73,14 @@ def test_all_well(verify: Callable[..., Result]) -> None:
     result = verify()
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[:2] == [f"nntk {nntk.__version__}", "data: 16 points of y = 2x + 0.4 sin(5πx) on [0, 1] (M = 16, d = 1)"]
+    assert lines[0] == f"nntk {nntk.__version__}, effort default, seed 0"
+    assert lines[1] == "data: 16 points of y = 2x + 0.4 sin(5πx) on [0, 1] (M = 16, d = 1)"
     assert lines[3].split() == ["claim", "verdict", "evidence", "number", "and", "limit", "cases", "control", "time"]
-    assert re.fullmatch(r"push-through  holds    certified  1.2e-30 ≤ 1e-12      62  refuted  \d\.\d\d s", lines[4].strip())
+    assert re.fullmatch(r"push-through  holds    certified  1.2e-30 ≤ 1e-12       62  refuted  \d\.\d\d s", lines[4])
     assert lines[5].startswith("one-step ")
     assert re.fullmatch(r"2 claims hold, 2 controls refuted \(\d\.\d\d s\)", lines[-1])
     assert max(map(len, lines)) <= 80
-    assert re.fullmatch(
-        r"\[1/2\] push-through: holds, control refuted \(.*\)\n\[2/2\] one-step: holds, control refuted \(.*\)\n", result.stderr
-    )
+    assert result.stderr == ""  # the rows are the progress
 
 
 def test_one_claim_is_singular(verify: Callable[..., Result]) -> None:
@@ -111,6 +114,49 @@ def test_one_claim_that_fails_is_explained_and_the_rest_goes_on(
     assert "Traceback" not in result.stderr
 
 
+NOT_MET = unmet("assumption not met: the inputs have\nduplicates")
+
+
+def test_a_claim_that_does_not_apply_neither_fails_nor_holds(verify: Callable[..., Result]) -> None:
+    calls: Calls = []
+    result = verify(claims=[claim("first"), claim("idle", NOT_MET, calls=calls), claim("last")])
+    assert result.exit_code == 0
+    assert [name for name, _, _ in calls] == ["idle"]  # no control without a claim
+    assert re.search(r"^idle +not applicable +- +- +- +\d\.\d\d s$", result.stdout, re.MULTILINE)
+    assert "\nidle: not applicable: assumption not met: the inputs have duplicates\n" in result.stdout
+    assert "\n2 claims hold, 2 controls refuted, 1 not applicable (" in result.stdout
+
+
+def test_a_claim_that_does_not_apply_hides_no_failure(verify: Callable[..., Result]) -> None:
+    result = verify(claims=[claim("idle", NOT_MET), claim("bad", REFUTED), claim("good")])
+    assert result.exit_code == 1
+    assert "\n1 of 2 claims hold, 2 controls refuted, 1 not applicable (" in result.stdout
+
+
+def test_nothing_is_verified_where_no_claim_applies(verify: Callable[..., Result]) -> None:
+    result = verify(claims=[claim("idle", NOT_MET), claim("other", NOT_MET)])
+    assert result.exit_code == 1
+    assert "\nnothing was verified: no claim applies to the data set\n" in result.stdout
+    assert "\n0 claims hold, 0 controls refuted, 2 not applicable (" in result.stdout
+
+
+def test_a_control_that_does_not_apply_is_a_failure(verify: Callable[..., Result]) -> None:
+    result = verify(claims=[claim("bad", HOLDS, NOT_MET)])
+    assert result.exit_code == 1
+    assert "bad: control undecided: assumption not met" in result.stdout
+
+
+def test_columns_are_fixed_before_the_results_are_known(verify: Callable[..., Result]) -> None:
+    wide = Finding(Verdict.UNDECIDED, -1.23456789012345e-100, "≤", -1.23456789012346e-100, 123456, "w")
+    ids = ["a", "initial-fluctuations"]
+    plain = verify(claims=[claim(id) for id in ids]).stdout.splitlines()
+    other = verify(claims=[claim(ids[0], wide, UNDECIDED), claim(ids[1])]).stdout.splitlines()
+    assert plain[3] == other[3]
+    cut = slice(0, plain[5].index(" s") - 5)
+    assert plain[5][cut] == other[5][cut]
+    assert "-1.23456789012345e-100 ≤? -1.23456789012346e-100 123456 undecided" in other[4]  # moved apart, not cut
+
+
 def test_debugging_shows_where_a_check_broke(verify: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NNTK_DEBUG", "1")
     result = verify(claims=[claim("bad", ZeroDivisionError("oops"))])
@@ -135,6 +181,9 @@ def test_debugging_shows_where_a_check_broke(verify: Callable[..., Result], monk
         ("undecided", 3.0, "≤", 1.0, "3 ≤? 1"),
         ("undecided", float("nan"), "≤", 1.0, "nan ≤? 1"),
         ("undecided", None, "≤", 1.0, "-"),
+        ("holds", -0.52, "≲", -0.5, "-0.52 ≲ -0.5"),
+        ("refuted", -0.2, "≲", -0.5, "-0.2 > -0.5"),
+        ("refuted", 0.2, "≈", 0, "0.2 ≉ 0"),
     ],
 )
 def test_number_beside_limit(
@@ -186,6 +235,14 @@ def test_only(verify: Callable[..., Result], options: list[str], ids: list[str])
     assert [name for name, _, _ in calls if "/" not in name] == ids
 
 
+def test_seed(verify: Callable[..., Result]) -> None:
+    calls: Calls = []
+    result = verify("--seed", "7", claims=[claim("a", calls=calls)])
+    assert result.stdout.startswith(f"nntk {nntk.__version__}, effort default, seed 7\n")
+    assert [problem.seed for _, problem, _ in calls] == [7, 7]
+    assert calls[0][1].source == default_data().source
+
+
 def test_data_file(verify: Callable[..., Result], tmp_path: Path) -> None:
     calls: Calls = []
     path = tmp_path / "my [red]points.csv"
@@ -218,7 +275,9 @@ def test_bad_data_is_one_line(verify: Callable[..., Result], tmp_path: Path) -> 
     assert "got a directory" in message(verify("--data", str(tmp_path)))
 
 
-@pytest.mark.parametrize("args", [["--nonsense"], ["extra"], ["--data"]])
+@pytest.mark.parametrize(
+    "args", [["--nonsense"], ["extra"], ["--data"], ["--seed", "-1"], ["--seed", "1.5"], ["--seed", "4294967296"]]
+)
 def test_bad_usage(verify: Callable[..., Result], args: list[str]) -> None:
     result = verify(*args)
     assert result.exit_code == 2
@@ -245,36 +304,80 @@ def strict(path: Path) -> Any:
     return json.loads(raw.decode("utf-8"), parse_constant=refuse)
 
 
+PANEL = Panel("t", "N", "λ", (Series("s", (1.0, 2.0), (0.5, float("nan")), (0.0, float("-inf")), colour=3),), "xy", 2)
+
+
 def test_report(verify: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "report.json"
+    plain = Finding(Verdict.HOLDS, np.float64(0.5), "<", 1, 2, "w", panels=(PANEL,))
     odd = Finding(Verdict.UNDECIDED, float("nan"), "≤", float("inf"), 3, "w")
-    result = verify(
-        "--json", str(path), claims=[claim("a", Finding(Verdict.HOLDS, np.float64(0.5), "<", 1, 2, "w")), claim("b", odd)]
-    )
+    result = verify("--json", str(path), claims=[claim("a", plain), claim("b", odd), claim("c", NOT_MET)])
     assert result.exit_code == 1
     report = strict(path)
-    assert report.keys() == {"version", "data", "claims"}
-    assert report["version"] == nntk.__version__
-    assert report["data"] == {"source": "16 points of y = 2x + 0.4 sin(5πx) on [0, 1]", "points": 16, "dimension": 1}
-    for entry in report["claims"]:
+    assert datetime.fromisoformat(report.pop("started")).utcoffset() == timedelta(0)
+    assert report.pop("seconds") >= 0
+    environment = report.pop("environment")
+    assert environment.keys() == {"python", "platform", "machine", "cpus", "versions"}
+    assert environment["versions"].keys() == {"nntk", "numpy", "scipy", "mpmath", "python-flint", "torch", "sympy"}
+    assert environment["versions"]["nntk"] == nntk.__version__
+    assert environment["versions"]["numpy"] == np.__version__
+    entries = report.pop("claims")
+    assert report == {
+        "schema": 1,
+        "complete": True,
+        "passed": False,
+        "data": {"source": "16 points of y = 2x + 0.4 sin(5πx) on [0, 1]", "file": None, "points": 16, "dimension": 1},
+        "effort": "default",
+        "seed": 0,
+        "summary": "1 of 2 claims hold, 2 controls refuted, 1 not applicable",
+        "left_out": [],
+    }
+    for entry in entries:
         assert entry.pop("seconds") >= 0
-    control = {"verdict": "refuted", "why": REFUTED.why}
-    assert report["claims"] == [
-        {"id": "a", "verdict": "holds", "evidence": "certified", "number": 0.5, "limit": 1.0, "cases": 2, "control": control},
-        {
-            "id": "b",
-            "verdict": "undecided",
-            "evidence": "certified",
-            "number": None,
-            "limit": None,
-            "cases": 3,
-            "control": control,
-        },
-    ]
+    refuted = {"verdict": "refuted", "number": 3.0, "relation": "≤", "limit": 1e-12, "shown": "3 > 1e-12", "cases": 4}
+    control = {"reason": "r", "applies": True, "why": REFUTED.why, **refuted}
+    common = {"statement": "s", "assumptions": "a", "evidence": "certified", "why": "w", "applies": True, "control": control}
+    series = {"label": "s", "x": [1.0, 2.0], "y": [0.5, None], "low": [0.0, None], "high": []}
+    panel = {"title": "t", "x_label": "N", "y_label": "λ", "log": "xy", "base": 2}
+    assert entries[0] == {
+        "id": "a",
+        **common,
+        **{"verdict": "holds", "number": 0.5, "relation": "<", "limit": 1, "shown": "0.5 < 1", "cases": 2},
+        "panels": [{**panel, "series": [{**series, "style": "points", "colour": 3, "marker": "o"}]}],
+        "reproduce": "nntk verify --only a --seed 0",
+        "test": "pytest --pyargs nntk_proofs_checks -k a",
+        "theory": "docs/theory.md#a",
+    }
+    assert entries[1] == {
+        "id": "b",
+        **common,
+        **{"verdict": "undecided", "number": None, "relation": "≤", "limit": None, "shown": "nan ≤? inf", "cases": 3},
+        "panels": [],
+        "reproduce": "nntk verify --only b --seed 0",
+        "test": "pytest --pyargs nntk_proofs_checks -k b",
+        "theory": "docs/theory.md#b",
+    }
+    assert (entries[2]["applies"], entries[2]["verdict"], entries[2]["why"]) == (False, "undecided", NOT_MET.why)
+    assert entries[2]["control"]["applies"] is False
     assert os.listdir(tmp_path) == ["report.json"]
 
 
-def test_report_replaces_a_file_only_at_the_end(verify: Callable[..., Result], tmp_path: Path) -> None:
+def test_reported_command_repeats_the_run(verify: Callable[..., Result], tmp_path: Path) -> None:
+    data, path, again = tmp_path / "it's my data.csv", tmp_path / "report.json", tmp_path / "again.json"
+    data.write_text("0,1\n1,2\n")
+    claims = [claim("a"), claim("b")]
+    assert verify("--full", "--seed", "3", "--data", str(data), "--json", str(path), claims=claims).exit_code == 0
+    first = strict(path)
+    command = shlex.split(first["claims"][1]["reproduce"])
+    assert command[:2] == ["nntk", "verify"]
+    assert verify(*command[2:], "--json", str(again), claims=claims).exit_code == 0
+    second = strict(again)
+    assert [entry["id"] for entry in second["claims"]] == ["b"]
+    assert all(first[key] == second[key] for key in ("data", "seed", "effort"))
+    assert second["effort"] == "full"
+
+
+def test_report_is_rewritten_after_each_claim(verify: Callable[..., Result], tmp_path: Path) -> None:
     path, link = tmp_path / "report.json", tmp_path / "link.json"
     path.write_text("old")
     path.chmod(0o640)
@@ -285,33 +388,48 @@ def test_report_replaces_a_file_only_at_the_end(verify: Callable[..., Result], t
         seen.append(path.read_text())
         return HOLDS
 
-    probe = Claim("a", "s", "a", Evidence.EXACT, look, lambda problem, effort: REFUTED, "r")
-    assert verify("--json", str(link), claims=[probe]).exit_code == 0
-    assert seen == ["old"]
-    assert strict(path)["claims"][0]["id"] == "a"
+    def refute(problem: Problem, effort: Effort) -> Finding:
+        return REFUTED
+
+    probes = [Claim(id, "s", "a", Evidence.EXACT, look, refute, "r") for id in "abc"]
+    assert verify("--json", str(link), claims=probes).exit_code == 0
+    assert seen[0] == "old"
+    for text, done in zip(seen[1:], ["a", "ab"], strict=True):
+        partial = json.loads(text)
+        assert [entry["id"] for entry in partial["claims"]] == [*done]
+        assert partial["left_out"] == [id for id in "abc" if id not in done]
+        assert (partial["complete"], partial["passed"]) == (False, False)
+    report = strict(path)
+    assert [entry["id"] for entry in report["claims"]] == [*"abc"]
+    assert (report["complete"], report["passed"]) == (True, True)
     assert link.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o640
     assert sorted(os.listdir(tmp_path)) == ["link.json", "report.json"]
 
 
+@pytest.mark.parametrize("option", ["--json", "--html"])
 def test_report_that_cannot_be_written_is_refused_before_any_work(
-    verify: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verify: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     calls: Calls = []
 
     def refused(path: Path, *options: str) -> str:
-        return message(verify("--json", str(path), *options, claims=[claim("a", calls=calls)]))
+        text = message(verify(option, str(path), *options, claims=[claim("a", calls=calls)]))
+        assert text.startswith(f"nntk: {option}: expected ")
+        return text
 
     assert f"{str(tmp_path)!r} (a directory)" in refused(tmp_path)
     assert f"(no folder {str(tmp_path / 'no')!r})" in refused(tmp_path / "no" / "r.json")
     os.mkfifo(tmp_path / "pipe")
     assert "(not a regular file)" in refused(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "--json: expected a file that can be written" in refused(tmp_path / "loop")
+    assert "a file that can be written" in refused(tmp_path / "loop")
     assert "File name too long" in refused(tmp_path / ("a" * 300))
     data = tmp_path / "points.csv"
     data.write_text("0,1\n1,2\n")
-    assert "a file other than the data's" in refused(data, "--data", str(data))
+    assert "a file other than --data's" in refused(data, "--data", str(data))
+    (tmp_path / "same.csv").hardlink_to(data)
+    assert "a file other than --data's" in refused(tmp_path / "same.csv", "--data", str(data))
 
     def full(path: Path, **options: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -326,21 +444,38 @@ def test_report_that_cannot_be_written_is_refused_before_any_work(
     assert data.read_text() == "0,1\n1,2\n"
 
 
-def test_report_that_cannot_be_written_after_all(
-    verify: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
+def test_reports_must_be_two_files(verify: Callable[..., Result], tmp_path: Path) -> None:
+    calls: Calls = []
+    (tmp_path / "link").symlink_to(tmp_path / "r")
+    for other in ("r", "link", "../" + tmp_path.name + "/r"):
+        paths = ["--json", str(tmp_path / "r"), "--html", f"{tmp_path}/{other}"]
+        text = message(verify(*paths, claims=[claim("a", calls=calls)]))
+        assert text.startswith("nntk: --html: expected a file other than --json's, got ")
+    assert calls == []
+    assert os.listdir(tmp_path) == ["link"]
 
-    path = tmp_path / "report.json"
+
+@pytest.mark.parametrize(("broken", "whole"), [("--json", "--html"), ("--html", "--json")])
+def test_report_that_cannot_be_written_after_all(
+    verify: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, whole: str
+) -> None:
+    path, other = tmp_path / "report", tmp_path / "other"
+    replace = Path.replace
+
+    def full(draft: Path, target: Path) -> Path:
+        if target == path.resolve():
+            raise OSError(28, "No space left on device")
+        return replace(draft, target)
+
     path.write_text("old")
     monkeypatch.setattr(Path, "replace", full)
-    result = verify("--json", str(path))
+    result = verify(broken, str(path), whole, str(other))
     assert result.exit_code == 2
     assert "2 claims hold" in result.stdout  # the work is not lost
-    assert "nntk: --json: expected a file that can be written" in result.stderr
-    assert os.listdir(tmp_path) == ["report.json"]
+    assert f"nntk: {broken}: expected a file that can be written" in result.stderr
+    assert sorted(os.listdir(tmp_path)) == ["other", "report"]
     assert path.read_text() == "old"
+    assert "one-step" in other.read_text()
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
@@ -351,10 +486,12 @@ def test_interruption_keeps_what_is_finished(verify: Callable[..., Result], tmp_
     stop = claim("b", HOLDS, KeyboardInterrupt())
     result = verify("--json", str(path), claims=[claim("a"), stop, claim("c")])
     assert result.exit_code == 130
-    assert [entry["id"] for entry in strict(path)["claims"]] == ["a"]
+    report = strict(path)
+    assert [entry["id"] for entry in report["claims"]] == ["a"]
+    assert (report["complete"], report["passed"], report["left_out"]) == (False, False, ["b", "c"])
     assert re.search(r"^a +holds ", result.stdout, re.MULTILINE)
     assert "1 of 3 claims hold, 1 of 3 controls refuted" in result.stdout
-    assert result.stderr.splitlines()[1:] == ["nntk: interrupted; left out: b, c"]
+    assert result.stderr == "nntk: interrupted; left out: b, c\n"
 
 
 def test_interruption_before_the_work(verify: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,9 +536,9 @@ def test_real_interruption_and_order(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     with start("--json", str(path), seconds=60, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline().startswith("nntk ")  # on the pipe before the work begins
-        assert process.stderr.readline().startswith("[1/2] quick: holds, control refuted")  # and this while it goes on
+        lines = [process.stdout.readline() for _ in range(5)]  # on the pipe while the work goes on
+        assert lines[0].startswith("nntk ")
+        assert re.match(r"quick +holds +exact +1 ≤ 2 +3 +refuted ", lines[4])
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -411,15 +548,43 @@ def test_real_interruption_and_order(tmp_path: Path) -> None:
     assert [entry["id"] for entry in strict(path)["claims"]] == ["quick"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are for POSIX")
-def test_on_a_terminal() -> None:
+def test_killed_run_leaves_what_was_finished(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    with start("--json", str(path), seconds=60, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(5):
+            process.stdout.readline()
+        deadline = time.monotonic() + 30
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    report = strict(path)
+    assert (report["complete"], [entry["id"] for entry in report["claims"]]) == (False, ["quick"])
+
+
+def test_reader_that_goes_away_does_not_take_the_report_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start("--json", str(path), seconds=0.5, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0, errors
+    assert errors == ""
+    assert strict(path)["complete"] is True
+
+
+def on_terminal(columns: int) -> str:
+    """What a run shows on a terminal of this width."""
     import fcntl
     import pty
     import struct
     import termios
 
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = start(seconds=0.3, stdin=theirs, stdout=theirs, stderr=theirs, env={"TERM": "xterm-256color"})
     os.close(theirs)
     seen = b""
@@ -430,13 +595,31 @@ def test_on_a_terminal() -> None:
         pass
     os.close(ours)
     assert process.wait(timeout=30) == 0
-    text = seen.decode()
+    return seen.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are for POSIX")
+def test_on_a_terminal() -> None:
+    text = on_terminal(80)
     assert "\x1b[32mholds" in text
-    assert "[1/2]" not in text
-    progress, _, table = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text).partition("claim ")
-    assert "slow" in progress  # the claim at work
-    assert re.search(r"quick +holds +exact +1 ≤ 2 +3 +refuted +\d\.\d\d s", table)
-    assert "2 claims hold, 2 controls refuted" in table
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+    head, _, rest = text.partition("claim ")
+    assert "seed 0" in head
+    quick, _, rest = rest.partition("2/2 slow")  # the claim at work, below the rows of those before
+    assert re.search(r"quick +holds +exact +1 ≤ 2 +3 +refuted +\d\.\d\d s", quick)
+    assert re.search(r"slow +holds +exact +1 ≤ 2 +3 +refuted +\d\.\d\d s", rest)
+    assert "2 claims hold, 2 controls refuted" in rest
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are for POSIX")
+def test_on_a_narrow_terminal() -> None:
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", on_terminal(40))
+    assert "number and limit" not in text
+    assert "quick: holds (exact), 1 ≤ 2, cases: 3, " in text
+    assert "2 claims hold, 2 controls refuted" in text
+    rows = [line for line in re.split(r"[\r\n]+", text) if "slow: " in line or "quick: " in line]
+    assert rows
+    assert max(map(len, rows)) <= 40
 
 
 def test_help_is_light_and_shows_an_example() -> None:
