@@ -81,11 +81,11 @@ def verify(
     with _messages():
         from dataclasses import replace
 
-        from nntk.data import default_data, load
         from nntk.reports import check_distinct, check_report
         from nntk.verify import select
         from nntk.verify import verify as run
         from nntk_proofs_checks import CLAIMS, Effort
+        from nntk_proofs_checks.data import default_data, load
         from nntk_reference import InputError
 
         if quick and full:
@@ -134,10 +134,10 @@ def plan(
 ) -> None:
     """Plan a training: regularization, width, steps and cost, with gradient descent beside it."""
     with _messages():
-        from nntk.data import default_data, load
         from nntk.plan import Request
         from nntk.plan import plan as run
         from nntk.reports import check_distinct, check_report
+        from nntk_proofs_checks.data import default_data, load
 
         if json is not None:
             check_report(json)

@@ -12,8 +12,8 @@ import os
 
 import torch
 
-from nntk.data import default_data
 from nntk_accelerated import IndefiniteError, RegularizedNewton, ShallowNet, init_process_group
+from nntk_proofs_checks.data import default_data
 
 
 def main() -> None:

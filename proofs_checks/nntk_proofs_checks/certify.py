@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from flint import arb, ctx
 
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
+from nntk_proofs_checks.panel import Series
 from nntk_reference import PrecisionError, UnprovedError, Verdict, enclose_limit_ntk
 from nntk_reference.arithmetic import Array, Ball, NotProved
 from nntk_reference.linalg import enclose_eigenvalues
@@ -17,12 +19,17 @@ from nntk_reference.linalg import enclose_eigenvalues
 __all__ = [
     "ACTIVATIONS",
     "BALLS",
+    "GRIDS",
     "Comparison",
     "LimitSpectrum",
     "at_rising_precision",
     "conclude",
+    "curve",
     "limit_spectrum_at",
     "norm",
+    "proved_spectrum",
+    "settle",
+    "unit_interval",
     "unmet_assumption",
 ]
 
@@ -35,6 +42,9 @@ ACTIVATIONS = {
     Effort.FULL: ("tanh", "erf", "sin", "logistic"),
 }
 """For which activations the claims about the limit kernel are checked."""
+
+GRIDS: Mapping[Effort, tuple[int, ...]] = {Effort.QUICK: (), Effort.DEFAULT: (5, 9, 17), Effort.FULL: (5, 9, 17, 33)}
+"""On how many points of [0, 1] they are checked besides the data set; nested, and those of `ntk-decay`."""
 
 _LADDER = (64, 96, 128, 192, 288, 432, 648, 972, 1458)
 _MOST_POINTS = {Effort.QUICK: 32, Effort.DEFAULT: 48, Effort.FULL: 96}
@@ -95,11 +105,14 @@ def conclude(comparisons: Sequence[Comparison], cases: int, holds: str) -> Findi
     return Finding(Verdict.UNDECIDED, None, "≤", None, 0, "there was nothing to compare")
 
 
-def at_rising_precision(attempt: Callable[[int], Finding]) -> Finding:
-    """The first decided finding of `attempt(bits)`, run inside flint's precision of bits + 64, up to the last of the ladder."""
+def at_rising_precision(attempt: Callable[[int], Finding], first: int = 0) -> Finding:
+    """The first decided finding of `attempt(bits)`, run inside flint's precision of bits + 64, up to the last of the ladder.
+
+    `first` skips precisions that are known not to be enough.
+    """
     finding: Finding | None = None
     reason = ""
-    for bits in _LADDER:
+    for bits in (b for b in _LADDER if b >= first):
         with ctx.workprec(bits + 64):
             try:
                 finding = attempt(bits)
@@ -116,10 +129,47 @@ def at_rising_precision(attempt: Callable[[int], Finding]) -> Finding:
     return finding or Finding(Verdict.UNDECIDED, None, "≥", None, 0, f"no proof within {bits} bits: {reason}")
 
 
+def settle(attempt: Callable[[int], Sequence[Comparison]], first: int = 0) -> Sequence[Comparison]:
+    """The comparisons of `attempt(bits)` at the first precision that decides them, or the last at which they could be made.
+
+    For a claim of many cases, each of which needs a precision of its own; `first` as above. Raises NotProved where no
+    comparison could be made.
+    """
+    last: list[Comparison] = []
+
+    def run(bits: int) -> Finding:
+        last[:] = attempt(bits)
+        return conclude(last, len(last), "")
+
+    finding = at_rising_precision(run, first)
+    if not last:
+        raise NotProved(finding.why)
+    return last
+
+
 def norm(v: Array) -> arb:
     """The Euclidean norm of a vector of balls."""
     root: arb = BALLS.sqrt(BALLS.ramp((v * v).sum()))
     return root
+
+
+def unit_interval(M: int) -> Problem:
+    """M equally spaced points of [0, 1], with the targets of the default data set."""
+    x = np.linspace(0.0, 1.0, M)
+    return Problem(x[:, None], 2 * x + 0.4 * np.sin(5 * np.pi * x), f"{M} points of [0, 1]")
+
+
+def curve(
+    label: str, x: Iterable[float], y: Iterable[arb], *, style: Literal["points", "line", "dashed"] = "points", colour: int = 0
+) -> Series:
+    """A figure's series from enclosures; points carry their ends as error bars."""
+    balls = list(y)
+    low, high = (tuple(float(v) for v in ends) for ends in ([v.lower() for v in balls], [v.upper() for v in balls]))
+    middle = tuple(float(v.mid()) for v in balls)
+    xs = tuple(float(v) for v in x)
+    if style != "points":
+        return Series(label, xs, middle, style=style, colour=colour)
+    return Series(label, xs, middle, low, high, colour=colour)
 
 
 def unmet_assumption(problem: Problem, effort: Effort) -> Finding | None:
@@ -138,7 +188,7 @@ def unmet_assumption(problem: Problem, effort: Effort) -> Finding | None:
 
 @dataclass(frozen=True, eq=False)
 class LimitSpectrum:
-    """The limit NTK and its eigenvalues, enclosed; `smallest` is proved positive."""
+    """The limit NTK and its eigenvalues, enclosed, descending."""
 
     kernel: Array
     eigenvalues: Array
@@ -155,17 +205,28 @@ def limit_spectrum_at(X: Array, activation: str, bits: int) -> LimitSpectrum:
 
     Raises NotProved where λ_min has no proved sign at these bits.
     """
-    return _cached_spectrum(X.tobytes(), X.shape, activation, bits)
+    spectrum = _cached_spectrum(X.tobytes(), X.shape, activation, bits)
+    if not all(v > 0 for v in spectrum.eigenvalues):
+        raise NotProved(f"the smallest eigenvalue has no proved sign at {bits} bits")
+    return spectrum
 
 
-@lru_cache(maxsize=64)
+def proved_spectrum(X: Array, activation: str) -> LimitSpectrum:
+    """The limit NTK of X with its spectrum, at the first precision of the ladder that proves λ_min > 0. Raises NotProved."""
+    found: list[LimitSpectrum] = []
+
+    def attempt(bits: int) -> list[Comparison]:
+        found[:] = [limit_spectrum_at(X, activation, bits)]
+        return [Comparison("λ_min", found[0].smallest, ">", arb(0))]
+
+    settle(attempt)
+    return found[0]
+
+
+@lru_cache(maxsize=128)  # also those without a proved sign: every claim climbs the same ladder
 def _cached_spectrum(raw: bytes, shape: tuple[int, int], activation: str, bits: int) -> LimitSpectrum:
     X = np.frombuffer(raw).reshape(shape)
     limit = enclose_limit_ntk(X, activation, bits=bits)
     if not limit.proved:
         raise UnprovedError(f"activation: expected one whose limit kernel is enclosed, got {activation!r}, which is estimated")
-    kernel = limit.kernel
-    values = enclose_eigenvalues(kernel)
-    if not all(v > 0 for v in values):
-        raise NotProved(f"the smallest eigenvalue has no proved sign at {bits} bits")
-    return LimitSpectrum(kernel, values)
+    return LimitSpectrum(limit.kernel, enclose_eigenvalues(limit.kernel))

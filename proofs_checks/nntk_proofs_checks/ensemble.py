@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Literal
@@ -16,7 +16,7 @@ from torch import Tensor
 from nntk_accelerated import ShallowNet, newton_step, nntk, ntk, outputs
 from nntk_accelerated import activations as accelerated_activations
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
-from nntk_reference import Network, limit_ntk, sample_network
+from nntk_reference import FLOAT64, Network, formulas, limit_ntk, sample_network
 from nntk_reference.arithmetic import Array
 
 __all__ = [
@@ -28,14 +28,14 @@ __all__ = [
     "Setup",
     "cache_clear",
     "collect",
-    "curvature_norm",
+    "curvature",
     "damping",
     "draw",
     "ensemble",
-    "few",
     "kernel",
     "move",
     "sampled",
+    "standardized",
     "unmet_assumption",
 ]
 
@@ -52,18 +52,33 @@ SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 50}
 _MOST_POINTS = 16
 
 
-def few(problem: Problem) -> Problem:
-    """At most 16 of the points, evenly spread over the file: rates in N do not need more."""
+def standardized(problem: Problem) -> Problem:
+    """At most 16 of the points, spread over the file, scaled: inputs into the unit ball if they reach beyond, targets to rms 1.
+
+    Rates in N depend neither on scales nor on the number of points; the width from which they can be seen does.
+    """
     M = len(problem.X)
-    if M <= _MOST_POINTS:
-        return problem
-    chosen = np.linspace(0, M - 1, _MOST_POINTS).round().astype(int)
-    return Problem(problem.X[chosen], problem.y[chosen], problem.source, problem.seed)
+    chosen = np.unique(np.linspace(0, M - 1, min(M, _MOST_POINTS)).round().astype(int))
+    X, y = problem.X[chosen], problem.y[chosen]
+    centred = X - (X.min(axis=0) + X.max(axis=0)) / 2
+    radius = float(np.linalg.norm(centred, axis=1).max())
+    size = float(np.abs(y).max())
+    y = y / size if size > 0 else y
+    return Problem(centred / radius if radius > 1 else X, y / max(_rms(y), 1e-300), problem.source, problem.seed)
+
+
+few = standardized
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt((values**2).mean()))
 
 
 def unmet_assumption(problem: Problem) -> Finding | None:
     """What claims about training assume and the data do not offer."""
-    return None if few(problem).y.any() else unmet("assumption not met: all targets are zero, so there is nothing to learn")
+    if standardized(problem).y.any():
+        return None
+    return unmet("assumption not met: all targets are zero, so there is nothing to learn")
 
 
 Law = Literal["symmetric", "asymmetric"]
@@ -76,9 +91,8 @@ _SHIFTS: MappingProxyType[Law, float] = MappingProxyType({"symmetric": 0.0, "asy
 class Setup:
     """How the networks of an ensemble are drawn and trained.
 
-    strength  γ is such that, at the smallest width, γ_N is 1/strength times what (E16) asks for on the data: below 1 every
-              network starts with a positive definite Hessian, whatever the size of the targets.
-    gamma     γ itself, where it is not left to `strength`.
+    strength  the root mean square of ‖Sᵢ‖ over γ_N, at the smallest width and the start: what the theory expands in. Well
+              below 1 the Hessian is positive definite from the start.
     matched   train on y + f₀(X), so that the residual starts at -y exactly.
     scaling   of γ with the width: "width" is (E5), "fixed" leaves it out.
     features  also measure `taylor` and `drift`, which costs as much as two steps.
@@ -87,8 +101,7 @@ class Setup:
     beta: float
     widths: tuple[int, ...]
     seeds: int
-    strength: float = 0.5
-    gamma: float | None = None
+    strength: float = 0.3
     steps: int = 3
     law: Law = "symmetric"
     matched: bool = False
@@ -130,24 +143,18 @@ def draw(net: Network) -> ShallowNet:
 
 
 def damping(problem: Problem, setup: Setup) -> float:
-    """γ of the ensemble: unless given, ρ N₀^(β-1) / strength, with N₀ the smallest width and ρ (E16) bounded by |r||h|/M.
-
-    h is from `curvature_norm`, and r is y with, unless matched, what f₀ adds at N₀.
-    """
-    if setup.gamma is not None:
-        return setup.gamma
-    M = len(problem.y)
-    start = 0.0 if setup.matched else math.sqrt(M / 3) * math.pow(setup.widths[0], 0.5 - setup.beta)
-    rho = (float(np.linalg.norm(problem.y)) + start) * curvature_norm(problem.X, 1 + _SHIFTS[setup.law]) / M
-    return rho * math.pow(setup.widths[0], setup.beta - 1) / setup.strength
+    """γ of the ensemble: s̄ N₀^(β-1) / strength, N₀ the smallest width and s̄ from `curvature`."""
+    s = curvature(problem, setup.law)
+    return s * math.pow(setup.widths[0], setup.beta - 1) / setup.strength
 
 
-def curvature_norm(X: Array, largest: float = 1.0) -> float:
-    """|h| over the points, h the bound (E15) for every neuron with |c| ≤ `largest`, tanh."""
-    curvature = largest * 4 / (3 * math.sqrt(3))  # of |tanh''|
-    q2 = 1 + (X**2).sum(1)
-    h = 0.5 * (curvature * q2 + np.sqrt((curvature * q2) ** 2 + 4 * q2))
-    return float(np.linalg.norm(h))
+def curvature(problem: Problem, law: Law = "symmetric") -> float:
+    """Root mean square of N^β‖Sᵢ‖_F over the law of a neuron, for the residual -y: from the blocks (E4) of 4096 neurons."""
+    width = 4096
+    net = sampled(replace(problem, seed=0), 1.0, width, 0, law)
+    s = formulas.state(FLOAT64, net, problem.X)._replace(scale=1.0)
+    blocks = formulas.residual_hessian(s, -problem.y)
+    return float(np.sqrt((blocks**2).sum() / width))
 
 
 @lru_cache(maxsize=8)

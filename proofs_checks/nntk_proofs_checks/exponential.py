@@ -1,22 +1,32 @@
-"""`exponential`: in the limit every mode of the error contracts at one rate; gradient descent's do not."""
+"""`exponential`: every mode of the error contracts at one rate, in the limit and in wide networks; not so gradient descent."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 from flint import arb
 
+from nntk_proofs_checks import training_runs
 from nntk_proofs_checks.certify import (
     ACTIVATIONS,
     BALLS,
+    GRIDS,
     Comparison,
     LimitSpectrum,
-    at_rising_precision,
     conclude,
+    curve,
     limit_spectrum_at,
     norm,
+    proved_spectrum,
+    settle,
+    unit_interval,
     unmet_assumption,
 )
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
-from nntk_reference import formulas
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.panel import Panel
+from nntk_reference import Verdict, formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
 
@@ -40,53 +50,94 @@ def _against_rate(label: str, errors: list[arb], rate: arb) -> list[Comparison]:
     return [Comparison(f"|f_{t} - y|, {label}", error, "≤", rate**t * errors[0]) for t, error in enumerate(errors) if t > 0]
 
 
-def _newton(spectrum: LimitSpectrum, y: Array, activation: str) -> list[Comparison]:
-    # a little inside the bound on γ, so that strict inequalities can be proved
-    gamma = (spectrum.smallest * (1 - arb(_RHO)) / arb(_RHO) * (1 - arb(2) ** -20)).mid()
+def _damping(spectrum: LimitSpectrum) -> arb:
+    """γ a little inside λ_min(1-ρ)/ρ, so that strict inequalities can be proved."""
+    return (spectrum.smallest * (1 - arb(_RHO)) / arb(_RHO) * (1 - arb(2) ** -20)).mid()
+
+
+def _newton(problem: Problem, activation: str, place: str, bits: int) -> list[Comparison]:
+    """For α = 1 and then 1/2: the slowest mode's factor, and the error after 1 … _STEPS steps."""
+    spectrum = limit_spectrum_at(problem.X, activation, bits)
     B = spectrum.kernel
-    solved = symmetric_solve(BALLS, formulas.add_diagonal(B, gamma), B)[0]
+    solved = symmetric_solve(BALLS, formulas.add_diagonal(B, _damping(spectrum)), B)[0]
     out = []
     for alpha in (1.0, 0.5):
         rate = 1 - arb(alpha) * arb(_RHO)
         left = -arb(alpha) * (solved + solved.T) / 2
         slowest = enclose_eigenvalues(formulas.add_diagonal(left, arb(1)))[0]
-        out.append(Comparison(f"slowest mode's factor, {activation}, α = {alpha}", slowest, "<", rate))
-        out += _against_rate(f"Newton, {activation}, α = {alpha}", _errors(arb(alpha) * solved, y, _STEPS), rate)
+        where = f"{activation}, {place}, α = {alpha}"
+        out.append(Comparison(f"slowest mode's factor, {where}", slowest, "<", rate))
+        out += _against_rate(f"Newton, {where}", _errors(arb(alpha) * solved, problem.y, _STEPS), rate)
     return out
 
 
-def check(problem: Problem, effort: Effort) -> Finding:
+def _limit_check(problem: Problem, effort: Effort) -> Finding:
     """The slowest mode's factor and the error of ten steps, for γ = λ_min(1-ρ)/ρ with ρ = 0.9 and α = 1, 1/2."""
     unmet = unmet_assumption(problem, effort)
     if unmet:
         return unmet
-
-    def attempt(bits: int) -> Finding:
-        names = ACTIVATIONS[effort]
-        comparisons = [c for n in names for c in _newton(limit_spectrum_at(problem.X, n, bits), problem.y, n)]
-        return conclude(
-            comparisons, 2 * len(names), f"the error stays below (1 - αρ)ᵗ for {_STEPS} steps and no mode is slower"
-        )
-
-    return at_rising_precision(attempt)
+    names = ACTIVATIONS[effort]
+    places = {"the data": problem} | {f"{M} points of [0, 1]": unit_interval(M) for M in GRIDS[effort]}
+    cases = [settle(partial(_newton, data, name, place)) for name in names for place, data in places.items()]
+    comparisons = [c for case in cases for c in case]
+    finding = conclude(comparisons, 2 * len(cases), f"the error stays below (1 - αρ)ᵗ for {_STEPS} steps and no mode is slower")
+    trajectory = _trajectory_panel(f"Newton in the limit, {names[0]}, α = 1", cases[0][1 : _STEPS + 1])
+    return replace(finding, panels=(_factor_panel(problem.X, names[0]), trajectory))
 
 
-def control(problem: Problem, effort: Effort) -> Finding:
+def _factor_panel(X: Array, activation: str) -> Panel:
+    spectrum, k = proved_spectrum(X, activation), range(1, len(X) + 1)
+    gamma, values = _damping(spectrum), spectrum.eigenvalues
+    series = (
+        curve("Newton, α = 1", k, gamma / (gamma + values)),
+        curve("gradient descent, η̄ = 1/λ₁", k[1:], 1 - values[1:] / values[0], colour=1),
+        curve(f"1 - ρ = {1 - _RHO:.1f}", k, [1 - arb(_RHO)] * len(X), style="dashed"),
+    )
+    return Panel(f"error factor per step of each mode, {activation}, {len(X)} points", "k", "factor", series)
+
+
+def _trajectory_panel(title: str, errors: Sequence[Comparison]) -> Panel:
+    steps = range(1, len(errors) + 1)
+    series = (
+        curve("error", steps, [c.number for c in errors]),
+        curve("bound", steps, [c.limit for c in errors], style="dashed"),
+    )
+    return Panel(title, "step t", "|f*ₜ - y|", series, log="y")
+
+
+def _limit_control(problem: Problem, effort: Effort) -> Finding:
     """Gradient descent at η̄ = 1/λ₁, held against the same rate."""
     unmet = unmet_assumption(problem, effort)
     if unmet:
         return unmet
 
-    def attempt(bits: int) -> Finding:
+    def attempt(bits: int) -> list[Comparison]:
         spectrum = limit_spectrum_at(problem.X, "tanh", bits)
         errors = _errors(spectrum.kernel / spectrum.eigenvalues[0], problem.y, _STEPS)
         rate = 1 - arb(_RHO)
         slowest = 1 - spectrum.smallest / spectrum.eigenvalues[0]
         comparisons = [Comparison("slowest mode's factor, gradient descent, tanh", slowest, "<", rate)]
-        comparisons += _against_rate("gradient descent, tanh", errors, rate)
-        return conclude(comparisons, 1, "gradient descent keeps to the same rate")
+        return comparisons + _against_rate("gradient descent, tanh", errors, rate)
 
-    return at_rising_precision(attempt)
+    comparisons = settle(attempt)
+    finding = conclude(comparisons, 1, "gradient descent keeps to the same rate")
+    return replace(finding, panels=(_trajectory_panel("gradient descent in the limit, tanh", comparisons[1:]),))
+
+
+def check(problem: Problem, effort: Effort) -> Finding:
+    """The limit, certified, and networks of finite width, measured."""
+    limit = _limit_check(problem, effort)
+    if not limit.applies:
+        return limit
+    return together({"limit": limit, "finite width": training_runs.newton_runs(problem, effort)})
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """Gradient descent in both."""
+    limit = _limit_control(problem, effort)
+    if not limit.applies:
+        return limit
+    return together({"limit": limit, "finite width": training_runs.gradient_descent_runs(problem, effort)}, Verdict.REFUTED)
 
 
 CLAIM = Claim(

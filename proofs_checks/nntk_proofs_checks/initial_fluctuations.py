@@ -11,7 +11,7 @@ import torch
 
 from nntk_accelerated import ntk, outputs
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
-from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, few, kernel, sampled
+from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, kernel, sampled, standardized
 from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel
 from nntk_reference import Network, Verdict, activation
 from nntk_reference.arithmetic import FLOAT64, Array
@@ -123,7 +123,7 @@ def _outputs_ratio(start: Start, width: int, second: Array) -> float:
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """Means of f₀² and of ‖B̄ᴺ - B̄‖² against their constants at all widths together, and their exponents."""
-    return _check(few(problem), _RUNS[effort])
+    return _check(standardized(problem), _RUNS[effort])
 
 
 def _check(problem: Problem, runs: int, *, copies: int = 1) -> Finding:
@@ -157,14 +157,14 @@ def _check(problem: Problem, runs: int, *, copies: int = 1) -> Finding:
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """Outputs at β = 1/2, which must not vanish; and kernels of networks that hold every neuron twice."""
-    few_points = few(problem)
-    columns = starts(few_points, _RUNS[Effort.QUICK], beta=0.5)
+    points = standardized(problem)
+    columns = starts(points, 240, beta=0.5)
     squares = [np.array([(s.outputs**2).mean() for s in column]) for column in columns]
     slowest = 1 - 2 * min(BETAS)
     vanish = Rate("exponent of f₀² at β = 1/2", exponent(WIDTHS, squares, of="mean"), "≲", slowest, (slowest / 2,))
     parts = {
         "β = 1/2": judge([vanish], sum(map(len, columns))),
-        "every neuron twice": replace(_check(few_points, _RUNS[Effort.QUICK], copies=2), panels=()),
+        "every neuron twice": replace(_check(points, 120, copies=2), panels=()),
     }
     return together(parts, Verdict.REFUTED)
 

@@ -16,14 +16,14 @@ from nntk_proofs_checks.ensemble import (
     collect,
     damping,
     ensemble,
-    few,
     kernel,
+    standardized,
     unmet_assumption,
 )
 from nntk_proofs_checks.initial_fluctuations import WIDTHS as START_WIDTHS
 from nntk_proofs_checks.initial_fluctuations import starts
 from nntk_proofs_checks.panel import Panel, Series
-from nntk_proofs_checks.statistics import Rate, asymptotic, exceedance, exponent, judge, rate_panel
+from nntk_proofs_checks.statistics import Rate, exceedance, exponent, judge, rate_panel
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
@@ -60,7 +60,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
     unmet = unmet_assumption(problem)
     if unmet:
         return unmet
-    problem, widths = few(problem), WIDTHS[effort]
+    problem, widths = standardized(problem), WIDTHS[effort]
     B = kernel(problem)
     columns = starts(problem, _STARTS[effort])
     rates, curves = [], {}
@@ -79,7 +79,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
         first = [np.array([np.sqrt((s.outputs**2).mean()) for s in column if s.beta == beta]) for column in columns]
         bound = beta - 1
         rates += [
-            Rate(f"nonlinear part, β = {beta}", asymptotic(widths, own), "≲", bound, (bound / 2,)),
+            Rate(f"nonlinear part, β = {beta}", exponent(widths, own), "≲", bound, (bound / 2,)),
             Rate(
                 f"kernel's part, squared, β = {beta}",
                 exponent(START_WIDTHS, [k**2 for k in kernels], of="mean"),
@@ -123,13 +123,13 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """Damping that does not scale with the width, γ_N = γ: the network hardly moves and stays away from the limit equation."""
-    problem = few(problem)
+    problem = standardized(problem)
     widths = WIDTHS[Effort.QUICK]
     rates = []
     for beta in BETAS:
         setup = Setup(beta, widths, 8, steps=_STEPS, scaling="fixed")
         distances = collect(ensemble(problem, setup), _against_limit(problem, damping(problem, setup)))
-        rates.append(Rate(f"f - f*, γ_N = γ, β = {beta}", asymptotic(widths, distances), "≲", beta - 1, ((beta - 1) / 2,)))
+        rates.append(Rate(f"f - f*, γ_N = γ, β = {beta}", exponent(widths, distances), "≲", beta - 1, ((beta - 1) / 2,)))
     return judge(rates, 3 * len(widths) * 8)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
-from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, few, unmet_assumption
-from nntk_proofs_checks.statistics import Rate, asymptotic, judge, rate_panel
+from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, unmet_assumption
+from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
 
 __all__ = ["CLAIM"]
 
@@ -17,8 +17,8 @@ def _finding(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...]
         taylor, drift = collect(runs, lambda run: run.taylor), collect(runs, lambda run: run.drift)
         limit = beta - 1 if bound is None else bound
         rates += [
-            Rate(f"f - its linearization, β = {beta}", asymptotic(widths, taylor), "≲", limit, (limit / 2,)),
-            Rate(f"𝓑 - 𝓑₀, β = {beta}", asymptotic(widths, drift), "≲", limit, (limit / 2,)),
+            Rate(f"f - its linearization, β = {beta}", exponent(widths, taylor), "≲", limit, (limit / 2,)),
+            Rate(f"𝓑 - 𝓑₀, β = {beta}", exponent(widths, drift), "≲", limit, (limit / 2,)),
         ]
         curves = [("|f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|", taylor, limit), ("‖𝓑_T - 𝓑₀‖", drift, limit)]
         panels.append(rate_panel(f"After 3 exact steps, β = {beta}", "distance", widths, curves))
@@ -27,12 +27,12 @@ def _finding(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...]
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """What is left of f after T steps beyond its linearization, and how far 𝓑 has moved, against N^-(1-β)."""
-    return unmet_assumption(problem) or _finding(few(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
+    return unmet_assumption(problem) or _finding(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """β = 1, mean-field scaling, held against the slowest of the rates: features move however wide the network is."""
-    return _finding(few(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
+    return _finding(standardized(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
 
 
 CLAIM = Claim(

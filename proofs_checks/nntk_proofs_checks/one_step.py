@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 from flint import arb
 
 from nntk_proofs_checks.certify import (
     ACTIVATIONS,
     BALLS,
+    GRIDS,
     Comparison,
     at_rising_precision,
     conclude,
+    curve,
     limit_spectrum_at,
     norm,
+    settle,
+    unit_interval,
     unmet_assumption,
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
+from nntk_proofs_checks.panel import Panel
 from nntk_reference import formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
@@ -23,6 +32,7 @@ from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
 __all__ = ["CLAIM"]
 
 _EXPONENTS = (1, 3, 6, 12)  # γ = λ_min 10^-j
+_FIRST = 128  # bits: the last γ takes log2(1e12) + 20 of them beyond those that λ_min takes
 
 
 def _left_over(kernel: Array, y: Array, gamma: arb) -> arb:
@@ -42,30 +52,46 @@ def _most_left_over(kernel: Array, gamma: arb) -> arb:
     return largest
 
 
-def check(problem: Problem, effort: Effort) -> Finding:
+def _comparisons(problem: Problem, activation: str, place: str, bits: int) -> list[Comparison]:
+    """For each γ what is left of the data's y, and of the worst."""
+    spectrum = limit_spectrum_at(problem.X, activation, bits)
+    out = []
+    for j in _EXPONENTS:
+        gamma = (spectrum.smallest * arb(10) ** -j).mid()
+        left = _left_over(spectrum.kernel, problem.y, gamma)
+        limit = gamma / (gamma + spectrum.smallest) * (1 + arb(2) ** -20)  # it is attained; equality has no proof
+        where = f"{activation}, {place}, γ = λ_min·1e-{j}"
+        out.append(Comparison(f"|f₁ - y|/|y|, {where}", left, "≤", limit, shown=j == _EXPONENTS[-1]))
+        what = f"largest |f₁ - y|/|y| over all y, {where}"
+        out.append(Comparison(what, _most_left_over(spectrum.kernel, gamma), "≤", limit, shown=False))
+    return out
+
+
+def _limit_check(problem: Problem, effort: Effort) -> Finding:
     """|f*₁ - y|/|y| ≤ γ/(γ + λ_min) for γ/λ_min from 1e-1 to 1e-12, for the y of the data and for the worst one."""
     unmet = unmet_assumption(problem, effort)
     if unmet:
         return unmet
-
-    def attempt(bits: int) -> Finding:
-        comparisons = []
-        for name in ACTIVATIONS[effort]:
-            spectrum = limit_spectrum_at(problem.X, name, bits)
-            for j in _EXPONENTS:
-                gamma = (spectrum.smallest * arb(10) ** -j).mid()
-                left = _left_over(spectrum.kernel, problem.y, gamma)
-                limit = gamma / (gamma + spectrum.smallest) * (1 + arb(2) ** -20)  # it is attained; equality has no proof
-                what = f"|f₁ - y|/|y|, {name}, γ = λ_min·1e-{j}"
-                comparisons.append(Comparison(what, left, "≤", limit, shown=j == _EXPONENTS[-1]))
-                what = f"largest |f₁ - y|/|y| over all y, {name}, γ = λ_min·1e-{j}"
-                comparisons.append(Comparison(what, _most_left_over(spectrum.kernel, gamma), "≤", limit, shown=False))
-        return conclude(comparisons, len(comparisons), "what one step leaves falls with γ")
-
-    return at_rising_precision(attempt)
+    places = {"the data": problem} | {f"{M} points of [0, 1]": unit_interval(M) for M in GRIDS[effort]}
+    names = ACTIVATIONS[effort]
+    cases = [settle(partial(_comparisons, data, name, place), _FIRST) for name in names for place, data in places.items()]
+    comparisons = [c for case in cases for c in case]
+    finding = conclude(comparisons, len(comparisons), "what one step leaves falls with γ")
+    return replace(finding, panels=(_panel(f"one step in the limit, {names[0]}", cases[0]),))
 
 
-def control(problem: Problem, effort: Effort) -> Finding:
+def _panel(title: str, comparisons: Sequence[Comparison]) -> Panel:
+    data, worst = comparisons[::2], comparisons[1::2]
+    x = [10.0**-j for j in _EXPONENTS]
+    series = (
+        curve("the data's y", x, [c.number for c in data]),
+        curve("the worst y", x, [c.number for c in worst], colour=1),
+        curve("γ/(γ + λ_min)", x, [c.limit for c in data], style="dashed"),
+    )
+    return Panel(title, "γ/λ_min", "|f*₁ - y|/|y|", series, log="xy")
+
+
+def _limit_control(problem: Problem, effort: Effort) -> Finding:
     """One input twice, with targets max|y| apart: at least 1/√2 of the difference is left, whatever γ."""
     unmet = unmet_assumption(problem, effort)
     if unmet:
@@ -90,7 +116,7 @@ CLAIM = Claim(
     statement="with α = 1, |f*₁ - y| ≤ γ/(γ + λ_min) |f*₀ - y|: as γ → 0 one step reaches the data",
     assumptions="distinct inputs; infinite width",
     evidence=Evidence.CERTIFIED,
-    check=check,
-    control=control,
+    check=_limit_check,
+    control=_limit_control,
     control_reason="two equal inputs with unequal targets: no function takes both values",
 )

@@ -90,8 +90,8 @@ def exponent(
     """The exponent p of a quantity like N^p, from samples (n,) at each width, one number a run.
 
     Weighted regression on log N of the mean logarithm ("log"; positive numbers) or of the logarithm of the mean ("mean";
-    of any sign). The interval is Student's, with the standard error of a bootstrap over the runs of every width and Welch's
-    degrees of freedom. It is infinite where a width has fewer than 3 runs, does not vary, or has a mean within 5 errors of zero.
+    of any sign). The interval is Student's, with the standard error of a bootstrap over the runs of every width, and Welch's
+    degrees of freedom. It is infinite where a width has fewer than 3 runs, does not vary, or has a mean within 5 errors of 0.
     """
     x = np.log(np.asarray(widths, dtype=np.float64))
     values = [np.asarray(s, dtype=np.float64) for s in samples]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nntk_accelerated import ShallowNet, newton_step, outputs
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
-from nntk_proofs_checks.ensemble import curvature_norm, draw, kernel, move, sampled
+from nntk_proofs_checks.ensemble import curvature, draw, kernel, move, sampled, standardized
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import Rate, judge, mean
 from nntk_reference.arithmetic import Array
@@ -25,8 +25,8 @@ _FINITE = 0.8
 
 _SEEDS = {Effort.QUICK: 12, Effort.DEFAULT: 24, Effort.FULL: 50}
 _WIDEST = {Effort.QUICK: 2**14, Effort.DEFAULT: 2**16, Effort.FULL: 2**18}
-_MARGIN = 4.0
-"""The width is this many times the one from which (E16) gives a positive definite Hessian."""
+_STRENGTH = 0.15
+"""As in `ensemble.Setup`, at the width that is used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +44,16 @@ class _Case:
 
 
 def _case(problem: Problem) -> _Case:
-    """The two inputs of the data that are furthest apart, and the width they need."""
-    X = problem.X
-    away = np.linalg.norm(X - X.mean(axis=0), axis=1)
-    first = int(away.argmax())
+    """The two inputs that are furthest apart, after `standardized`, and the width that they need."""
+    X = standardized(problem).X
+    first = int(np.linalg.norm(X - X.mean(axis=0), axis=1).argmax())
     second = int(np.linalg.norm(X - X[first], axis=1).argmax())
     pair = Problem(X[[first, second]], np.ones(2), problem.source, problem.seed)
     values, vectors = np.linalg.eigh(kernel(pair))
-    y = vectors[:, 0]
-    gamma = values[0] * (1 - _RHO) / _RHO
-    least = curvature_norm(pair.X) / 2 / gamma if gamma > 0 else math.inf
-    width = _MARGIN * least ** (1 / (1 - _BETA)) if least < 1e9 else math.inf
-    exact = Problem(pair.X, y, problem.source, problem.seed)
-    return _Case(exact, float(values[0]), float(values[-1]), math.ceil(width) if width < 2**40 else 2**40)
+    exact = replace(pair, y=vectors[:, 0].copy())
+    gamma = max(values[0] * (1 - _RHO) / _RHO, 1e-9)
+    width = (curvature(exact) / (_STRENGTH * gamma)) ** (1 / (1 - _BETA))
+    return _Case(exact, float(values[0]), float(values[-1]), math.ceil(width))
 
 
 def _newton(case: _Case) -> Callable[[ShallowNet, Tensor, Tensor], Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nntk_proofs_checks import update_bound
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
-from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, few, unmet_assumption
+from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, unmet_assumption
 from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
 from nntk_reference import Verdict
 
@@ -13,7 +13,7 @@ __all__ = ["CLAIM"]
 
 def _setup(beta: float, widths: tuple[int, ...], seeds: int) -> Setup:
     # a strong damping: what the residual Hessian adds to the first power of N is then below the interval
-    return Setup(beta, widths, seeds, strength=1 / 16, steps=1)
+    return Setup(beta, widths, seeds, strength=0.03, steps=1)
 
 
 def _exponents(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None) -> Finding:
@@ -35,13 +35,13 @@ def check(problem: Problem, effort: Effort) -> Finding:
     missing = unmet_assumption(problem)
     if missing:
         return missing
-    measured = _exponents(few(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
+    measured = _exponents(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
     return together({"exponents": measured, "E17": update_bound.update_bound_findings(problem, effort)})
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """β = 1, held against the slowest of the rates, and (E17) where D is not positive definite."""
-    measured = _exponents(few(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
+    measured = _exponents(standardized(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
     return together({"β = 1": measured, "E17": update_bound.control(problem, effort)}, Verdict.REFUTED)
 
 

@@ -22,9 +22,9 @@ from typer.testing import CliRunner, Result
 import nntk
 import nntk_proofs_checks
 from nntk.cli import app
-from nntk.data import default_data
 from nntk_proofs_checks import Claim, Effort, Evidence, Finding, Panel, Problem, Series
 from nntk_proofs_checks.claim import unmet
+from nntk_proofs_checks.data import default_data
 from nntk_reference import InputError, PrecisionError, Verdict
 
 HOLDS = Finding(Verdict.HOLDS, 1.2e-30, "≤", 1e-12, 62, "as it must be")
@@ -286,7 +286,7 @@ def test_bad_usage(verify: Callable[..., Result], args: list[str]) -> None:
 
 
 def test_a_fault_outside_the_checks_is_one_line_too(verify: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nntk.data.default_data", lambda: 1 / 0)
+    monkeypatch.setattr("nntk_proofs_checks.data.default_data", lambda: 1 / 0)
     assert message(verify(), code=1) == "nntk: internal error: ZeroDivisionError: division by zero\n"
     monkeypatch.setenv("NNTK_DEBUG", "1")
     assert "Traceback" in verify().stderr
@@ -498,7 +498,7 @@ def test_interruption_before_the_work(verify: Callable[..., Result], monkeypatch
     def interrupt() -> Problem:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nntk.data.default_data", interrupt)
+    monkeypatch.setattr("nntk_proofs_checks.data.default_data", interrupt)
     assert message(verify(), code=130) == "nntk: interrupted\n"
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nntk.data import DataFileError, default_data, load
+from nntk_proofs_checks.data import DataFileError, default_data, load
 from nntk_reference import InputError
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -1,0 +1,314 @@
+"""`ntk-decay`: the eigenvalues of the limit NTK accumulate at zero, below explicit bounds.
+
+On the complement of the polynomials of degree below k only the remainders of σ(w·x + η) and σ'(w·x + η) are left, so the
+eigenvalues beyond the dimension of those polynomials add up to at most b_k = E[R²] + E[c²] mean|x̃|² E[R'²] (docs/theory.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain, pairwise
+from math import comb, factorial
+
+import numpy as np
+from flint import arb, ctx
+
+from nntk_proofs_checks.certify import (
+    BALLS,
+    Comparison,
+    LimitSpectrum,
+    conclude,
+    curve,
+    limit_spectrum_at,
+    settle,
+    unit_interval,
+    unmet_assumption,
+)
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.panel import Panel
+from nntk_reference import Verdict
+from nntk_reference.activations import Strip, activation
+from nntk_reference.arithmetic import Array
+
+__all__ = ["CLAIM", "tail_bounds"]
+
+_ACTIVATIONS = {
+    Effort.QUICK: ("erf", "tanh", "sin"),
+    Effort.DEFAULT: ("erf", "tanh", "sin"),
+    Effort.FULL: ("erf", "tanh", "sin", "logistic"),
+}
+_POINTS = {Effort.QUICK: (3, 5, 9, 17), Effort.DEFAULT: (3, 5, 9, 17, 33), Effort.FULL: (3, 5, 9, 17, 33)}  # nested grids
+_SIDE = {Effort.QUICK: 4, Effort.DEFAULT: 5, Effort.FULL: 6}  # points along each side of the tensor grid
+_BITS = 128  # for the bounds, which need few digits
+_VARIANCE = arb(1) / 3  # E[c²] for c ~ U(-1, 1)
+_ORTHONORMAL = 16  # inputs of the control
+
+
+# ------------------------------------------------------------------------------------------------------------------- the bound
+
+
+def _hermite_supremum(k: int) -> arb:
+    """sup|erf^(k)| ≤ (2/√π) 1.09 2^((k-1)/2) √((k-1)!), by Cramér's inequality for the Hermite functions."""
+    return 2 / arb.pi().sqrt() * arb("1.09") * (arb(2) ** (k - 1) * factorial(k - 1)).sqrt()
+
+
+_DERIVATIVES: Mapping[str, Callable[[int], arb]] = {"sin": lambda k: arb(1), "erf": _hermite_supremum}
+"""Bounds of sup|σ^(k)|, k ≥ 1, for the activations where these grow slowly enough to be averaged over w."""
+
+
+def _interpolation(bound: arb, n: int, dim: int, radius: arb) -> arb:
+    """E[R²] for the interpolation at n Chebyshev points of g(w·x + η), |g^(n)| ≤ bound: |R| ≤ 2 (|w| radius/2)^n bound/n!."""
+    moment = arb(1)  # E|w|^(2n)
+    for j in range(n):
+        moment *= dim + 2 * j
+    factor = 2 * bound / factorial(n)
+    return factor * factor * (radius / 2) ** (2 * n) * moment
+
+
+@lru_cache(maxsize=64)
+def _norms(dim: int) -> tuple[list[arb], list[arb]]:
+    """Sizes t₁ < … < t_n, and the probabilities of t_(i-1) < |w| ≤ tᵢ (t₀ = 0), with the rest beyond t_n as the last."""
+    sizes = [arb(0.0625 * 2 ** (i / 24)) for i in range(24 * 9 + 1)]  # up to 32
+    with ctx.workprec(_BITS):
+        beyond = [(t * t / 2).gamma_upper(arb(dim) / 2, regularized=1) for t in sizes]
+        return sizes, [a - b for a, b in zip([arb(1), *beyond], [*beyond, arb(0)], strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _ellipses(strip: Strip, dim: int, radius: float) -> list[list[tuple[arb, arb, arb]]]:
+    """Per size t of w and half-width y of a strip: (1/ρ, and the factors of ρ^-n in |R| for σ and for σ').
+
+    The Bernstein ellipse of the interval |t'| ≤ t·radius whose half-axis off the real line is y has ρ = y/h + √(1 + (y/h)²),
+    h = t·radius; a function bounded by A on it is approximated to 2Aρ^-n/(1 - 1/ρ) by polynomials of degree below n.
+    """
+    table = []
+    widths = [arb(strip.half_width) * (1 - arb(2) ** -i) for i in range(1, 11)]
+    bounds = []
+    for narrow, wide in pairwise(widths):
+        size = strip.bound(wide, BALLS)[0]
+        bounds.append((narrow, strip.bound(narrow, BALLS)[0], size / (wide - narrow)))  # σ' by Cauchy's estimate
+    for t in _norms(dim)[0]:
+        row = []
+        for y, value, slope in bounds:
+            ratio = y / (t * arb(radius))
+            inverse = 1 / (ratio + (1 + ratio * ratio).sqrt())
+            row.append((inverse, 2 * value / (1 - inverse), 2 * slope / (1 - inverse)))
+        table.append(row)
+    return table
+
+
+def _analytic(strip: Strip, n: int, of_slope: bool, supremum: arb, dim: int, radius: float) -> arb:
+    """E[R²] from the strip: an upper sum over |w| of a bound that grows with |w|, and is sup² at most (approximation by 0)."""
+    most = supremum * supremum
+    total = arb(0)
+    probabilities = _norms(dim)[1]
+    for row, probability in zip(_ellipses(strip, dim, radius), probabilities[:-1], strict=True):
+        least = min((inverse**n * (slope if of_slope else value) for inverse, value, slope in row), key=lambda v: v.mid())
+        total += probability * (least * least).min(most)
+    return total + probabilities[-1] * most
+
+
+@lru_cache(maxsize=4096)
+def _mean_remainders(name: str, dim: int, radius: float, k: int) -> tuple[arb, arb]:
+    """(E[R²], E[R'²]): σ(w·x + η) approximated to degree k-1 and σ'(w·x + η) to k-2 on a ball of this radius; least bounds."""
+    entry = activation(name)
+    with ctx.workprec(_BITS):
+        suprema = [arb(s) for s in entry.suprema(BALLS)[:2]]
+        out = [s * s for s in suprema]  # approximation by 0
+        for i, n in enumerate((k, k - 1)):
+            if name in _DERIVATIVES:
+                out[i] = out[i].min(_interpolation(_DERIVATIVES[name](k), n, dim, arb(radius)))
+            if entry.strip is not None:
+                out[i] = out[i].min(_analytic(entry.strip, n, i == 1, suprema[i], dim, radius))
+        return out[0], out[1]
+
+
+def tail_bounds(name: str, M: int, dim: int, radius: float, size: arb) -> list[tuple[int, arb]]:
+    """Pairs (r, b) with λ_(r+1) + … + λ_M ≤ b for the limit NTK of any M points of a ball in dim dimensions.
+
+    r = C(k-1+dim, dim) < M for k = 1, 2, …: the number of monomials of degree below k. `radius` is the ball's, `size` is
+    mean|x̃|². For the activations with a bounded strip in the registry: erf, logistic, sin and tanh.
+    """
+    out = []
+    k = 1
+    while (rank := comb(k - 1 + dim, dim)) < M:
+        value, slope = _mean_remainders(name, dim, radius, k)
+        out.append((rank, value + _VARIANCE * size * slope))
+        k += 1
+    return out
+
+
+def _bounds_for(X: Array, name: str) -> list[tuple[int, arb]]:
+    inputs = BALLS.array(X)
+    offsets = inputs - BALLS.array((X.min(axis=0) + X.max(axis=0)) / 2)
+    radius = BALLS.sqrt(max(((v * v).sum().upper() for v in offsets), key=lambda v: v.mid())).upper()
+    size = (inputs * inputs).sum() / len(X) + 1
+    return tail_bounds(name, len(X), X.shape[1], float(np.nextafter(float(radius), np.inf)), size)
+
+
+# ------------------------------------------------------------------------------------------------------------------- the check
+
+
+def _against(spectrum: LimitSpectrum, bounds: list[tuple[int, arb]], what: str) -> list[Comparison]:
+    """Sums of the smallest eigenvalues against the bounds that say more than (M - r)/M of the trace, which is always true."""
+    M = len(spectrum.eigenvalues)
+    trace = np.trace(spectrum.kernel)
+    return [
+        Comparison(f"λ_{rank + 1} + … + λ_{M}, {what}", spectrum.eigenvalues[rank:].sum(), "≤", bound)
+        for rank, bound in bounds
+        if bound < trace * (M - rank) / M
+    ]
+
+
+def _can_say_something(X: Array, name: str, bounds: list[tuple[int, arb]]) -> bool:
+    """Whether a bound can be below its trivial value, without the spectrum, which is out of reach for very large inputs."""
+    value, slope = (arb(s) for s in activation(name).suprema(BALLS)[:2])
+    inputs = BALLS.array(X)
+    most = value * value + _VARIANCE * ((inputs * inputs).sum() / len(X) + 1) * slope * slope
+    return any(bound < most * (len(X) - rank) / len(X) for rank, bound in bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """The spectrum of one set of points and one activation, its bounds, and the comparisons made."""
+
+    name: str
+    spectrum: LimitSpectrum
+    bounds: list[tuple[int, arb]]
+    comparisons: list[Comparison]
+
+    @property
+    def M(self) -> int:
+        return len(self.spectrum.eigenvalues)
+
+
+def _case(X: Array, name: str, place: str) -> _Case | None:
+    """The case, decided as far as it can be; None where the bounds say nothing about these points."""
+    bounds = _bounds_for(X, name)
+    if not _can_say_something(X, name, bounds):
+        return None
+    made: list[_Case] = []
+
+    def attempt(bits: int) -> list[Comparison]:
+        spectrum = limit_spectrum_at(X, name, bits)
+        made[:] = [_Case(name, spectrum, bounds, _against(spectrum, bounds, f"{name}, {place}"))]
+        # positive already, or there were no spectrum; with it there is something to settle where no bound says anything
+        return [*made[0].comparisons, Comparison(f"λ_min, {name}, {place}", spectrum.smallest, ">", arb(0))]
+
+    settle(attempt)
+    return made[0] if made[0].comparisons else None
+
+
+def _falling(cases: Sequence[_Case]) -> list[Comparison]:
+    """M λ_min along nested grids: it cannot rise (Cauchy), and falls."""
+    return [
+        Comparison(
+            f"M λ_min, {after.name}, {after.M} points of [0, 1]",
+            after.M * after.spectrum.smallest,
+            "<",
+            before.M * before.spectrum.smallest,
+            shown=False,
+        )
+        for before, after in pairwise(cases)
+    ]
+
+
+def _tensor_grid(side: int) -> Array:
+    x = np.linspace(0.0, 1.0, side)
+    return np.stack(np.meshgrid(x, x), axis=-1).reshape(-1, 2)
+
+
+def _check(problem: Problem, effort: Effort) -> Finding:
+    """Sums of the smallest eigenvalues against the bounds, on nested grids of [0, 1], on one of [0, 1]² and on the data."""
+    unmet = unmet_assumption(problem, effort)
+    if unmet:
+        return unmet
+    names, side = _ACTIVATIONS[effort], _SIDE[effort]
+    grids = {f"{M} points of [0, 1]": unit_interval(M).X for M in _POINTS[effort]}
+    nested = [_present(_case(X, name, place) for place, X in grids.items()) for name in names]
+    plane = _present(_case(_tensor_grid(side), name, f"{side}×{side} points of [0, 1]²") for name in names)
+    data = _present(_case(problem.X, name, "the data") for name in names)
+    cases = list(chain(*nested, plane, data))
+    comparisons = [c for case in cases for c in case.comparisons] + [c for family in nested for c in _falling(family)]
+    slack = [c.limit / c.number for case in cases for c in case.comparisons]
+    holds = (
+        f"every tail of the spectrum is below its bound, by factors of {_power(min(slack, key=_middle))} to "
+        f"{_power(max(slack, key=_middle))}, and M λ_min falls along nested grids"
+    )
+    if not data:
+        holds += "; about the inputs of the data set the bound says nothing"
+    finding = conclude(comparisons, len(comparisons), holds)
+    panels = [_spectra_panel([family[-1] for family in nested], "points of [0, 1]"), _smallest_panel(nested)]
+    if data:
+        panels.append(_spectra_panel(data, "points of the data"))
+    return replace(finding, panels=tuple(panels))
+
+
+def _present(cases: Iterable[_Case | None]) -> list[_Case]:
+    return [case for case in cases if case is not None]
+
+
+def _middle(value: arb) -> arb:
+    return value.mid()
+
+
+def _power(value: arb) -> str:
+    return f"{float(value.mid()):.1e}"
+
+
+def _spectra_panel(cases: Sequence[_Case], where: str) -> Panel:
+    series = []
+    for colour, case in enumerate(cases):
+        series.append(curve(case.name, range(1, case.M + 1), case.spectrum.eigenvalues, colour=colour))
+        ranks, bounds = [rank + 1 for rank, _ in case.bounds], [bound for _, bound in case.bounds]
+        series.append(curve(f"bound, {case.name}", ranks, bounds, style="dashed", colour=colour))
+    return Panel(f"limit NTK on {cases[0].M} {where}", "k", "λₖ", tuple(series), log="y")
+
+
+def _smallest_panel(families: Sequence[Sequence[_Case]]) -> Panel:
+    series = []
+    for colour, cases in enumerate(families):
+        sizes = [case.M for case in cases]
+        series.append(curve(cases[0].name, sizes, [case.spectrum.smallest for case in cases], colour=colour))
+        last = [case.bounds[-1][1] for case in cases]
+        series.append(curve(f"bound, {cases[0].name}", sizes, last, style="dashed", colour=colour))
+    return Panel("smallest eigenvalue on nested grids of [0, 1]", "M", "λ_min", tuple(series), log="y")
+
+
+def _control(problem: Problem, effort: Effort) -> Finding:
+    """The rows of the identity, d = M, against the bound of as many points of an interval of the same length, √2."""
+    X = np.eye(_ORTHONORMAL)
+    radius = float(np.nextafter(np.sqrt(0.5), 1))
+    parts, series = {}, []
+    for colour, name in enumerate(_ACTIVATIONS[effort]):
+        bounds = tail_bounds(name, len(X), 1, radius, arb(2))
+        made: list[LimitSpectrum] = []
+
+        def attempt(
+            bits: int, name: str = name, bounds: list[tuple[int, arb]] = bounds, made: list[LimitSpectrum] = made
+        ) -> list[Comparison]:
+            made[:] = [limit_spectrum_at(X, name, bits)]
+            return _against(made[0], bounds, f"{name}, {len(X)} orthonormal inputs")
+
+        comparisons = settle(attempt)
+        parts[name] = conclude(comparisons, len(comparisons), "the eigenvalues of orthonormal inputs fall like those of a grid")
+        ranks = [rank + 1 for rank, _ in bounds]
+        series.append(curve(name, range(1, len(X) + 1), made[0].eigenvalues, colour=colour))
+        series.append(curve(f"bound in d = 1, {name}", ranks, [bound for _, bound in bounds], style="dashed", colour=colour))
+    panel = Panel(f"limit NTK on {len(X)} orthonormal inputs", "k", "λₖ", tuple(series), log="y")
+    return replace(together(parts, wanted=Verdict.REFUTED), panels=(panel,))
+
+
+CLAIM = Claim(
+    id="ntk-decay",
+    statement="the eigenvalues of B̄ accumulate at zero: those beyond the C(k-1+d, d) largest add up to at most "
+    "E[R²] + E[c²] mean|x̃|² E[R'²], which falls with k geometrically (erf on [0, 1]), faster (sin) or like exp(-c k^(2/3)) "
+    "(tanh); λ_min(B̄_M) → 0 as points fill a bounded set",
+    assumptions="inputs in a bounded set of fixed dimension; σ analytic and bounded on a strip",
+    evidence=Evidence.CERTIFIED,
+    check=_check,
+    control=_control,
+    control_reason="the inputs are orthonormal, d = M: all eigenvalues but the first are equal",
+)

@@ -1,0 +1,281 @@
+"""The certified half of `vanishing-updates`: (E17) bounds the update of every single neuron.
+
+Derivation. Δᵢ = -α Dᵢ⁻¹Jᵢᵀv with v = (M I + JD⁻¹Jᵀ)⁻¹r (E13). If D ≻ 0, then |v| ≤ |r|/M; the rows of Jᵢ are at most N^(-β)ℓᵢ
+long, so |Jᵢᵀv| ≤ N^(-β)ℓᵢ Σ|vₘ| ≤ N^(-β)ℓᵢ √M|v| ≤ N^(-β)ℓᵢ √(2L), since |r| = √(2ML).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from flint import arb, ctx
+
+from nntk_accelerated import newton_step, sufficient_gamma
+from nntk_proofs_checks.certify import Comparison, conclude, norm
+from nntk_proofs_checks.claim import Effort, Finding, Problem, together
+from nntk_proofs_checks.ensemble import draw, sampled
+from nntk_proofs_checks.positive_definite import affordable
+from nntk_reference import FLOAT64, Ball, Network, Verdict, activation, eigenvalues, formulas, hessian, sample_network
+from nntk_reference import newton_step as reference_step
+from nntk_reference.arithmetic import Array
+
+__all__ = ["control", "states", "update_bound_findings"]
+
+_ACTIVATIONS = {
+    Effort.QUICK: ("tanh",),
+    Effort.DEFAULT: ("tanh", "erf", "softplus"),
+    Effort.FULL: ("tanh", "erf", "sin", "softplus", "gelu"),
+}
+_PARAMETERS = {Effort.QUICK: 18, Effort.DEFAULT: 30, Effort.FULL: 60}  # of the networks in balls
+_WIDTHS = {Effort.QUICK: (2**12,), Effort.DEFAULT: (2**12, 10**5), Effort.FULL: (2**12, 10**5, 10**6)}
+_WORK = {Effort.QUICK: 3e7, Effort.DEFAULT: 3e8, Effort.FULL: 3e9}  # N(d+2)M² of a step
+_BETAS = (0.6, 0.9)
+_ALPHAS = (1.0, 0.5)
+_FACTORS = (1.25, 4.0)  # γ in units of the bound that makes D ≻ 0
+_SHARP = 100.0  # with one data point, and γ so many times this bound and the kernel, both sides of (E17) differ by percents
+_BALL = Ball(128)
+_CHUNK = 2**14  # neurons at a time
+_U = 2.0**-53
+_NETWORKS = 10  # drawn in search of a control
+
+
+# ----------------------------------------------------------------------------------------------------------------- in balls
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """(E17) of all neurons of one network; is D proved positive definite, and H + γ_N I?"""
+
+    comparisons: list[Comparison]
+    definite: bool
+    negative: int
+
+
+def _in_balls(net: Network, X: Array, y: Array, gamma: float, alpha: float, label: str) -> _Case:
+    """Both sides of (E17), enclosed, with |Dᵢ⁻¹| = 1/min|λ(Dᵢ)|; without neurons where an eigenvalue has no proved sign."""
+    step = reference_step(net, X, y, gamma, alpha=alpha, arithmetic=_BALL)
+    with ctx.workprec(2 * _BALL.bits):
+        s = formulas.state(_BALL, net, X)
+        r = formulas.outputs(s) - _BALL.array(y)
+        S, J = formulas.residual_hessian(s, r), formulas.jacobian(s)
+        size, definite, comparisons = norm(r) / arb(len(X)).sqrt(), True, []
+        for i in range(net.width):
+            values = [v + step.damping for v in eigenvalues(S[i], _BALL)]
+            definite = definite and all(v > 0 for v in values)
+            if any(v.contains(0) for v in values):
+                continue
+            least = min((abs(v) for v in values), key=lambda v: v.lower())
+            longest = max((norm(row) for row in J[:, i]), key=lambda v: v.upper())
+            if least > 0 and longest > 0:
+                bound = alpha * size * longest / least
+                comparisons.append(Comparison(f"|Δᵢ|/bound, {label}, neuron {i}", norm(step.update[i]) / bound, "≤", arb(1)))
+    return _Case(comparisons, definite, step.negative_eigenvalues)
+
+
+def _small(problem: Problem, effort: Effort) -> Finding | None:
+    """Small networks in balls; None where the inputs have too many dimensions."""
+    X, y = problem.X, problem.y
+    M, d = X.shape
+    width = min(20, _PARAMETERS[effort] // (d + 2))
+    if width == 0:
+        return None
+    cases = []
+    for k, name in enumerate(_ACTIVATIONS[effort]):
+        net = sample_network(width, d, beta=0.75, activation=name, seed=np.random.default_rng([problem.seed, width, k]))
+        one = np.argsort(np.abs(y))[-1:]
+        few = np.unique(np.linspace(0, M - 1, min(M, 8)).round().astype(int))
+        for points, factor in ((few, _FACTORS[0]), (few, _FACTORS[1]), (one, _SHARP)):
+            gamma = factor * max(_least_gamma(net, X[points], y[points]), _kernel(net, X[points]) if factor == _SHARP else 0.0)
+            for alpha in _ALPHAS:
+                label = f"{name}, N = {width}, M = {len(points)}, γ = {gamma:.4g}, α = {alpha:g}"
+                cases.append(_in_balls(net, X[points], y[points], gamma, alpha, label))
+    if not all(case.definite for case in cases):
+        return Finding(Verdict.UNDECIDED, None, "≤", 1.0, len(cases), "D was not proved positive definite")
+    comparisons = [c for case in cases for c in case.comparisons]
+    with ctx.workprec(_BALL.bits):
+        return conclude(comparisons, len(comparisons), f"(E17) holds for every neuron of {len(cases)} small networks, in balls")
+
+
+def _least_gamma(net: Network, X: Array, y: Array) -> float:
+    """Above this γ, D ≻ 0, to rounding: max|Sᵢ| N^(2β-1)."""
+    s = formulas.state(FLOAT64, net, X)
+    S = formulas.residual_hessian(s, formulas.outputs(s) - y)
+    return float(np.abs(np.linalg.eigvalsh(S)).max() / formulas.regularization(FLOAT64, 1.0, net.width, net.beta))
+
+
+def _kernel(net: Network, X: Array) -> float:
+    """The size of the width-normalized NTK (E7): its trace."""
+    squares = sum(float((formulas.jacobian(s) ** 2).sum()) for _, s in states(net, X))
+    return squares / len(X) / float(formulas.regularization(FLOAT64, 1.0, net.width, net.beta))
+
+
+# --------------------------------------------------------------------------------------------------------------- wide networks
+
+
+def states(net: Network, X: Array) -> Iterator[tuple[slice, formulas.State]]:
+    """(neurons, their state at X (M, d)) over chunks of a network of any width, in float64."""
+    inputs, size = formulas.augmented(X), max(1, _CHUNK // (1 + X.shape[1] ** 2 // 16))
+    for a in range(0, net.width, size):
+        part = slice(a, a + size)
+        z = X @ net.w[part].T + net.eta[part]
+        jets = activation(net.activation).jets(z, FLOAT64)
+        yield part, formulas.State(float(net.width) ** -net.beta, net.c[part], inputs, *jets)
+
+
+@dataclass(frozen=True, eq=False)
+class _Errors:
+    """Bounds of the rounding errors of a network's float64 quantities, for tanh: |σ|, |σ'|, |σ''| ≤ 1, |σ'''| ≤ 2.
+
+    jet       (N,) error of σ, σ' and half that of σ'': of z times the slope, and 32 units for the functions.
+    residual  of every rₘ: c σ summed in any order.
+    """
+
+    jet: Array
+    residual: float
+
+
+def _errors(net: Network, X: Array, r: Array, y: Array) -> _Errors:
+    reach = np.abs(net.w) @ np.abs(X).max(axis=0) + np.abs(net.eta)
+    jet = (net.dim + 4) * _U * reach + 32 * _U
+    scale = float(net.width) ** -net.beta
+    terms = np.abs(net.c) * (jet + (net.width + 64) * _U)
+    largest = float((np.abs(r) + 2 * np.abs(y)).max())
+    return _Errors(jet, 1.001 * (scale * float(terms.sum()) + 8 * _U * largest))
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """Proved ends of max |Δᵢ|/bound over the neurons of one network, at the neuron with the largest upper end."""
+
+    label: str
+    low: float
+    high: float
+
+
+def _ratio(net: Network, X: Array, y: Array, gamma: float, alpha: float, label: str) -> _Ratio:
+    """Both sides of (E17) with all rounding errors; infinite where D is not proved positive definite.
+
+    The step comes from the accelerated package, everything else from the definitions in NumPy. With A = H + μI ⪰ D and g = ∇L
+    the computed Δ̂ = Δ + e has |Ae| ≤ η(|A||Δ̂| + α|g|) + δA|Δ̂| + αδg: η is the residual that the step reports, δA and δg are
+    the rounding errors of A and g, with which it was measured. So |eᵢ| ≤ |e| ≤ |Ae|/λ_min(D).
+    """
+    M, q = len(X), math.sqrt(1 + float((X * X).sum(axis=1).max()))
+    step = newton_step(draw(net), torch.tensor(X), torch.tensor(y), gamma, alpha=alpha)
+    r = sum((formulas.outputs(s) for _, s in states(net, X)), np.zeros(M)) - y
+    error = _errors(net, X, r, y)
+    scale, mean = float(net.width) ** -net.beta, float(np.abs(r).mean())
+    c = np.abs(net.c)
+    jacobian_error = 1.001 * scale * (error.jet + c * q * error.jet + 32 * _U * (1 + c * q))  # of a row of Jᵢ
+    relative = 2 * error.jet + (M + 64) * _U
+    block_error = 1.001 * scale * (1.5 * q + c * q * q) * (error.residual + mean * relative)
+    longest, eigen, sizes = np.empty(net.width), np.empty(net.width), np.empty(net.width)
+    for part, s in states(net, X):
+        S = formulas.residual_hessian(s, r)
+        longest[part] = np.sqrt((formulas.jacobian(s) ** 2).sum(axis=2)).max(axis=0)
+        eigen[part] = np.linalg.eigvalsh(S)[:, 0]
+        sizes[part] = np.sqrt((S * S).sum(axis=(1, 2)))
+    mu = step.damping
+    block_error = block_error + 16 * (net.dim + 2) ** 2 * _U * (sizes + mu)
+    least_low, least_high = mu + eigen - block_error, mu + eigen + block_error
+    if not least_low.min() > 0:
+        return _Ratio(label, 0.0, math.inf)
+
+    frobenius = math.sqrt(M * float(((longest + jacobian_error) ** 2).sum()))
+    spread = math.sqrt(M * float((jacobian_error**2).sum()))  # of J, Frobenius
+    size_r = float(np.linalg.norm(r)) + math.sqrt(M) * error.residual
+    A = frobenius**2 / M + float(sizes.max()) + mu
+    A_error = 2 * frobenius * (spread + net.width * _U * frobenius) / M + float(block_error.max())
+    gradient = frobenius * size_r / M
+    gradient_error = (spread * size_r + frobenius * (math.sqrt(M) * error.residual + (M + 8) * _U * size_r)) / M
+    update = step.update.numpy()
+    length = float(np.linalg.norm(update))
+    off = 1.01 * (step.residual * (A * length + alpha * gradient) + A_error * length + alpha * gradient_error) / least_low.min()
+
+    moved = np.sqrt((update * update).sum(axis=1))
+    root = np.linalg.norm(r) / math.sqrt(M)  # √(2L)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low_bound = alpha * (longest - jacobian_error) * (root - error.residual) / least_high * (1 - 1e-12)
+        high_bound = alpha * (longest + jacobian_error) * (root + error.residual) / least_low * (1 + 1e-12)
+        high = np.where(low_bound > 0, (moved * (1 + 1e-12) + off) / low_bound, math.inf)
+        low = (moved * (1 - 1e-12) - off) / high_bound
+    # a neuron proved to violate the bound decides, whatever the others do
+    k = int(low.argmax()) if low.max() > 1 else int(high.argmax())
+    return _Ratio(label, float(low[k]), float(high[k]))
+
+
+def _wide(problem: Problem, effort: Effort) -> Finding:
+    """Wide networks in float64: all data with γ beyond (E16), and the largest target alone with a large γ."""
+    X, y = problem.X, problem.y
+    one = np.argsort(np.abs(y))[-1:]
+    ratios, neurons = [], 0
+    for beta in _BETAS:
+        for width in affordable(_WIDTHS[effort], problem, _WORK[effort]):
+            net = sampled(problem, beta, width, 0)
+            for points, factor, alpha in (
+                (np.arange(len(X)), _FACTORS[0], 1.0),
+                (np.arange(len(X)), _FACTORS[1], 0.5),
+                (one, _SHARP, 1.0),
+            ):
+                some, targets = X[points], y[points]
+                least = sufficient_gamma(draw(net), torch.tensor(some), torch.tensor(targets))
+                gamma = factor * max(least, _kernel(net, some) if factor == _SHARP else 0.0)
+                label = f"tanh, β = {beta}, N = {width}, M = {len(points)}, γ = {gamma:.4g}, α = {alpha:g}"
+                ratios.append(_ratio(net, some, targets, gamma, alpha, label))
+                neurons += width
+    return _judged(ratios, neurons)
+
+
+def _judged(ratios: Sequence[_Ratio], neurons: int) -> Finding:
+    broken = max(ratios, key=lambda ratio: ratio.low)
+    worst = max(ratios, key=lambda ratio: ratio.high)
+    if broken.low > 1:
+        return Finding(Verdict.REFUTED, broken.low, "≤", 1.0, neurons, f"proved false: |Δᵢ|/bound at {broken.label}")
+    if not worst.high <= 1:
+        why = f"|Δᵢ|/bound is not known better than [{worst.low:.6g}, {worst.high:.6g}] at {worst.label}"
+        return Finding(Verdict.UNDECIDED, None, "≤", 1.0, neurons, why)
+    why = f"(E17) holds for {neurons} neurons of {len(ratios)} wide networks; closest: {worst.high:.6g} at {worst.label}"
+    return Finding(Verdict.HOLDS, worst.high, "≤", 1.0, neurons, why)
+
+
+# ------------------------------------------------------------------------------------------------------------------- findings
+
+
+def update_bound_findings(problem: Problem, effort: Effort) -> Finding:
+    """(E17) for every neuron of small networks in balls, and of wide ones in float64 with all rounding errors bounded."""
+    wide, small = _wide(problem, effort), _small(problem, effort)
+    parts = {"wide networks": wide} | ({"small networks": small} if small is not None else {})
+    found = together(parts)
+    if found.verdict is Verdict.HOLDS:
+        return replace(found, number=max(f.number for f in parts.values() if f.number is not None))
+    return found
+
+
+def control(problem: Problem, effort: Effort) -> Finding:
+    """(E17) without D ≻ 0: γ_N just above -λ_min(H), where H + γ_N I is positive definite and some Dᵢ is not.
+
+    One step then goes as far as it likes, since |v| ≤ |r|/M is lost, while |Dᵢ⁻¹| stays bounded. Shown in balls.
+    """
+    d = problem.X.shape[1]
+    points = np.argsort(np.abs(problem.y))[-2:]
+    X, y = problem.X[points], problem.y[points]
+    width = max(2, min(6, _PARAMETERS[effort] // (d + 2)))
+    last = Finding(Verdict.UNDECIDED, None, "≤", 1.0, 0, "no network was found where a step leaves the bound behind")
+    for seed in range(_NETWORKS):
+        net = sample_network(width, d, beta=0.75, seed=np.random.default_rng([problem.seed, width, seed]))
+        least = float(np.linalg.eigvalsh(hessian(net, X, y))[0])
+        if least >= 0:
+            continue
+        for near in (1e-2, 1e-4, 1e-6, 1e-8):
+            gamma = -least * (1 + near) / formulas.regularization(FLOAT64, 1.0, width, net.beta)
+            case = _in_balls(net, X, y, gamma, 1.0, f"N = {width}, γ_N = -(1 + {near:g}) λ_min(H)")
+            if case.definite or case.negative or not case.comparisons:
+                continue
+            with ctx.workprec(_BALL.bits):
+                last = conclude(case.comparisons, len(case.comparisons), "(E17) without D ≻ 0")
+            if last.verdict is Verdict.REFUTED:
+                return replace(last, why=f"{last.why}; H + γ_N I is positive definite, D is not")
+    return last
