@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -34,6 +35,7 @@ __all__ = [
     "ensemble",
     "kernel",
     "move",
+    "one_thread",
     "sampled",
     "standardized",
     "unmet_assumption",
@@ -65,9 +67,6 @@ def standardized(problem: Problem) -> Problem:
     size = float(np.abs(y).max())
     y = y / size if size > 0 else y
     return Problem(centred / radius if radius > 1 else X, y / max(_rms(y), 1e-300), problem.source, problem.seed)
-
-
-few = standardized
 
 
 def _rms(values: Array) -> float:
@@ -175,8 +174,22 @@ def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
 @lru_cache(maxsize=64)
 def _ensemble(raw: bytes, shape: tuple[int, int], targets: bytes, seed: int, setup: Setup) -> list[list[Run]]:
     problem = Problem(np.frombuffer(raw).reshape(shape), np.frombuffer(targets), "", seed)
-    gamma = damping(problem, setup)
-    return [[_train(problem, setup, width, index, gamma) for index in range(setup.seeds)] for width in setup.widths]
+    gamma, out = damping(problem, setup), []
+    for width in setup.widths:
+        with one_thread(width):
+            out.append([_train(problem, setup, width, index, gamma) for index in range(setup.seeds)])
+    return out
+
+
+@contextmanager
+def one_thread(width: int) -> Iterator[None]:
+    """Keep torch to one thread for nets too narrow to share out, which other threads only slow down; then as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if width < 2**16 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def cache_clear() -> None:

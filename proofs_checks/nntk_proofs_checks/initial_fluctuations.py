@@ -11,7 +11,7 @@ import torch
 
 from nntk_accelerated import ntk, outputs
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
-from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, kernel, sampled, standardized
+from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, kernel, one_thread, sampled, standardized
 from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel
 from nntk_reference import Network, Verdict, activation
 from nntk_reference.arithmetic import FLOAT64, Array
@@ -42,14 +42,15 @@ def _starts(raw: bytes, shape: tuple[int, int], seed: int, runs: int, beta: floa
     out = []
     for width in WIDTHS:
         column = []
-        for index in range(runs):
-            exponent_ = BETAS[index % len(BETAS)] if beta is None else beta
-            net = sampled(problem, exponent_, width // copies, index)
-            if copies > 1:
-                c, w, eta = (np.concatenate([v] * copies) for v in (net.c, net.w, net.eta))
-                net = Network(c, w, eta, exponent_, ACTIVATION, negative_control=True)
-            drawn = draw(net)
-            column.append(Start(exponent_, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy()))
+        with one_thread(width):
+            for index in range(runs):
+                exponent_ = BETAS[index % len(BETAS)] if beta is None else beta
+                net = sampled(problem, exponent_, width // copies, index)
+                if copies > 1:
+                    c, w, eta = (np.concatenate([v] * copies) for v in (net.c, net.w, net.eta))
+                    net = Network(c, w, eta, exponent_, ACTIVATION, negative_control=True)
+                drawn = draw(net)
+                column.append(Start(exponent_, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy()))
         out.append(column)
     return out
 

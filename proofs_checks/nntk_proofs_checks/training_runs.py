@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nntk_accelerated import ShallowNet, newton_step, outputs
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
-from nntk_proofs_checks.ensemble import curvature, draw, kernel, move, sampled, standardized
+from nntk_proofs_checks.ensemble import curvature, draw, kernel, move, one_thread, sampled, standardized
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import Rate, judge, mean
 from nntk_reference.arithmetic import Array
@@ -104,7 +104,8 @@ def _finding(
     case = _case(problem)
     if case.width > _WIDEST[effort]:
         return unmet(f"out of reach: even two of the points need more than {_WIDEST[effort]} neurons for this rate")
-    errors = _errors(case, _SEEDS[effort], method(case))
+    with one_thread(case.width):
+        errors = _errors(case, _SEEDS[effort], method(case))
     rates = np.log(errors[:, -1]) / _STEPS
     slowest = math.log(1 - case.slow / case.fast)
     wanted = math.log(1 - _FINITE * _RHO)
