@@ -6,26 +6,23 @@ apply to the data is skipped, with the reason. The number, its limit and the rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, evaluate
 from nntk_proofs_checks.registry import CLAIMS
 from nntk_reference import Verdict
 
-Record = Callable[[str, object], None]
+
+def _items(suffix: str = "") -> list[object]:
+    marks = {c.id: [getattr(pytest.mark, c.evidence.value)] + [pytest.mark.control] * bool(suffix) for c in CLAIMS.values()}
+    return [pytest.param(claim, id=claim.id + suffix, marks=marks[claim.id]) for claim in CLAIMS.values()]
 
 
-def _items(suffix: str = "") -> Iterator[object]:
-    for claim in CLAIMS.values():
-        marks = [getattr(pytest.mark, claim.evidence.value)] + ([pytest.mark.control] if suffix else [])
-        yield pytest.param(claim, id=claim.id + suffix, marks=marks)
-
-
-def _assert(finding: Finding, wanted: Verdict, statement: str, problem: Problem, effort: Effort, record: Record) -> None:
+def _assert(
+    finding: Finding, wanted: Verdict, statement: str, problem: Problem, effort: Effort, request: pytest.FixtureRequest
+) -> None:
     for name in ("verdict", "number", "relation", "limit", "cases", "why"):
-        record(name, str(getattr(finding, name)))
+        request.node.user_properties.append((name, str(getattr(finding, name))))
     if not finding.applies:
         pytest.skip(finding.why)
     if finding.verdict is not wanted:
@@ -34,14 +31,14 @@ def _assert(finding: Finding, wanted: Verdict, statement: str, problem: Problem,
 
 
 @pytest.mark.parametrize("claim", _items())
-def test_claim(claim: Claim, nntk_problem: Problem, nntk_effort: Effort, record_property: Record) -> None:
+def test_claim(claim: Claim, nntk_problem: Problem, nntk_effort: Effort, request: pytest.FixtureRequest) -> None:
     """The claim holds."""
     finding = evaluate(claim.check, nntk_problem, nntk_effort)
-    _assert(finding, Verdict.HOLDS, f"claim: {claim.statement}", nntk_problem, nntk_effort, record_property)
+    _assert(finding, Verdict.HOLDS, f"claim: {claim.statement}", nntk_problem, nntk_effort, request)
 
 
 @pytest.mark.parametrize("claim", _items("-control"))
-def test_control(claim: Claim, nntk_problem: Problem, nntk_effort: Effort, record_property: Record) -> None:
+def test_control(claim: Claim, nntk_problem: Problem, nntk_effort: Effort, request: pytest.FixtureRequest) -> None:
     """Its negative control is refuted."""
     finding = evaluate(claim.control, nntk_problem, nntk_effort)
-    _assert(finding, Verdict.REFUTED, f"control: {claim.control_reason}", nntk_problem, nntk_effort, record_property)
+    _assert(finding, Verdict.REFUTED, f"control: {claim.control_reason}", nntk_problem, nntk_effort, request)
