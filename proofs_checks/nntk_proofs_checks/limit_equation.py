@@ -123,14 +123,11 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """Damping that does not scale with the width, γ_N = γ: the network hardly moves and stays away from the limit equation."""
-    problem = standardized(problem)
-    widths = WIDTHS[Effort.QUICK]
-    rates = []
-    for beta in BETAS:
-        setup = Setup(beta, widths, 8, steps=_STEPS, scaling="fixed")
-        distances = collect(ensemble(problem, setup), _against_limit(problem, damping(problem, setup)))
-        rates.append(Rate(f"f - f*, γ_N = γ, β = {beta}", exponent(widths, distances), "≲", beta - 1, ((beta - 1) / 2,)))
-    return judge(rates, 3 * len(widths) * 8)
+    problem, widths, beta = standardized(problem), WIDTHS[Effort.QUICK], BETAS[0]
+    setup = Setup(beta, widths, 8, steps=_STEPS, scaling="fixed")
+    distances = collect(ensemble(problem, setup), _against_limit(problem, damping(problem, setup)))
+    rate = Rate(f"f - f*, γ_N = γ, β = {beta}", exponent(widths, distances), "≲", beta - 1, ((beta - 1) / 2,))
+    return judge([rate], len(widths) * setup.seeds)
 
 
 CLAIM = Claim(

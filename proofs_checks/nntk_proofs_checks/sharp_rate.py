@@ -14,6 +14,7 @@ __all__ = ["CLAIM"]
 
 _SEEDS = {Effort.QUICK: 32, Effort.DEFAULT: 48, Effort.FULL: 64}
 _STRENGTH = 0.4
+_STEPS = {Effort.QUICK: 2, Effort.DEFAULT: 3, Effort.FULL: 3}
 
 
 def _projected(runs: list[list[Run]], beta: float, widths: tuple[int, ...]) -> list[Array]:
@@ -33,27 +34,28 @@ def _projected(runs: list[list[Run]], beta: float, widths: tuple[int, ...]) -> l
     return out
 
 
-def _finding(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, law: InitialSymmetry) -> Finding:
+def _finding(problem: Problem, effort: Effort, betas: tuple[float, ...], law: InitialSymmetry) -> Finding:
+    widths, seeds, steps = WIDTHS[effort], _SEEDS[effort], _STEPS[effort]
     rates, curves = [], []
     for beta in betas:
-        runs = ensemble(problem, Setup(beta, widths, seeds, _STRENGTH, law=law, matched=True))
+        runs = ensemble(problem, Setup(beta, widths, seeds, _STRENGTH, steps, law=law, matched=True))
         values, claimed = _projected(runs, beta, widths), 2 * (beta - 1)
         rates.append(
             Rate(f"E[f - own linear dynamics], β = {beta}", asymptotic(widths, values, of="mean"), "≈", claimed, (claimed / 2,))
         )
         curves.append((f"β = {beta}", [np.abs(v) for v in values], claimed))
-    panel = rate_panel("Nonlinear part after 3 exact steps", "along its mean direction", widths, curves)
+    panel = rate_panel(f"Nonlinear part after {steps} exact steps", "along its mean direction", widths, curves)
     return judge(rates, len(betas) * len(widths) * seeds, (panel,))
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """The exponent of the expected difference between a network and its own linearized Gauss-Newton dynamics."""
-    return unmet_assumption(problem) or _finding(standardized(problem), BETAS, WIDTHS[effort], _SEEDS[effort], "symmetric")
+    return unmet_assumption(problem) or _finding(standardized(problem), effort, BETAS, "symmetric")
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """With c ~ U(0, 2) and η shifted by 1: the first-order terms do not average out, and the exponent is -(1-β)."""
-    return _finding(standardized(problem), BETAS[:1], WIDTHS[Effort.QUICK], _SEEDS[Effort.QUICK], "asymmetric")
+    return _finding(standardized(problem), Effort.QUICK, BETAS[:1], "asymmetric")
 
 
 CLAIM = Claim(

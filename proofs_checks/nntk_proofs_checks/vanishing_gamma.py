@@ -44,7 +44,7 @@ _FITTED = {
     Effort.FULL: (2**10, 2**12, 2**14, 2**16),
 }
 _STARTS = 3  # networks at the smallest width that set g
-_SEEDS = {Effort.QUICK: 24, Effort.DEFAULT: 32, Effort.FULL: 40}  # networks a width, for the exponent
+_SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 40}  # networks a width, for the exponent
 _WORK = {Effort.QUICK: 3e7, Effort.DEFAULT: 1.2e8, Effort.FULL: 5e8}  # N(d+2)M² of a count
 _SHARE = 0.4  # of N: the number of negative eigenvalues whose γ is followed
 _RESOLUTION = {Effort.QUICK: 0.01, Effort.DEFAULT: 0.004, Effort.FULL: 0.002}  # of that γ, well below what it varies by
