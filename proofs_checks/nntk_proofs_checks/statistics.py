@@ -110,7 +110,7 @@ def exponent(
     rng = np.random.default_rng(0)  # of the resampling only: the same samples give the same interval
     drawn = [_summaries(v, rng.multinomial(len(v), np.full(len(v), 1 / len(v)), _RESAMPLES), of) for v in values]
     ys, variances = (np.stack([d[k] for d in drawn], axis=-1) for k in (0, 1))
-    usable = np.isfinite(ys).all(-1)
+    usable = np.isfinite(ys).all(-1) & (variances > 0).any(-1)  # not one run drawn again and again
     slopes, _ = _slope(x, ys[usable], _shrunk(variances[usable], degrees))
     least = degrees.min()
     error = float(slopes.std(ddof=1)) * math.sqrt((least + 1) / least)
