@@ -17,7 +17,7 @@ The JSON report, schema 1; whoever reads it should ignore keys that are not list
 | – panels | figures: title, x_label, y_label, log, base, series (label, x, y, low, high, style, colour, marker) |
 | – control | reason (why it must be refuted), and its applies, verdict, why, number, relation, limit, shown, cases |
 | – seconds, theory | time with the control; where the claim is derived |
-| – reproduce, test | the command line that repeats the check, and that of its test at default settings |
+| – reproduce, test | the command lines that repeat the check, by itself and under pytest |
 """
 
 from __future__ import annotations
@@ -308,8 +308,7 @@ def _record(
             "panels": [asdict(panel) for panel in result.finding.panels],
             "control": {"reason": claim.control_reason, **_found(result.control)},
             "seconds": result.seconds,
-            "reproduce": _command(claim.id, problem.seed, effort, data),
-            "test": shlex.join(["pytest", "--pyargs", "nntk_proofs_checks", "-k", claim.id]),
+            **_commands(claim.id, problem.seed, effort, data),
             "theory": claim.theory,
         }
         entries.append(entry)
@@ -349,11 +348,16 @@ def _found(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _command(id: str, seed: int, effort: Effort, data: Path | None) -> str:
-    """The command line that repeats one claim's check."""
-    efforts = [] if effort is Effort.DEFAULT else [f"--{effort.name.lower()}"]
-    file = [] if data is None else ["--data", _name(data)]
-    return shlex.join(["nntk", "verify", "--only", id, "--seed", str(seed), *efforts, *file])
+def _commands(id: str, seed: int, effort: Effort, data: Path | None) -> dict[str, str]:
+    """The command lines that repeat one claim's check."""
+    name, file = effort.name.lower(), [] if data is None else [_name(data)]
+    reproduce = ["nntk", "verify", "--only", id, "--seed", str(seed)]
+    test = ["pytest", "--pyargs", "nntk_proofs_checks", "-k", id, f"--nntk-seed={seed}", f"--nntk-effort={name}"]
+    if effort is not Effort.DEFAULT:
+        reproduce.append(f"--{name}")
+    for option, line in (("--data", reproduce), ("--nntk-data", test)):
+        line.extend([option, *file] if file else [])
+    return {"reproduce": shlex.join(reproduce), "test": shlex.join(test)}
 
 
 @cache

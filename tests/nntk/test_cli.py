@@ -345,7 +345,7 @@ def test_report(verify: Callable[..., Result], tmp_path: Path) -> None:
         **{"verdict": "holds", "number": 0.5, "relation": "<", "limit": 1, "shown": "0.5 < 1", "cases": 2},
         "panels": [{**panel, "series": [{**series, "style": "points", "colour": 3, "marker": "o"}]}],
         "reproduce": "nntk verify --only a --seed 0",
-        "test": "pytest --pyargs nntk_proofs_checks -k a",
+        "test": "pytest --pyargs nntk_proofs_checks -k a --nntk-seed=0 --nntk-effort=default",
         "theory": "docs/theory.md#a",
     }
     assert entries[1] == {
@@ -354,7 +354,7 @@ def test_report(verify: Callable[..., Result], tmp_path: Path) -> None:
         **{"verdict": "undecided", "number": None, "relation": "≤", "limit": None, "shown": "nan ≤? inf", "cases": 3},
         "panels": [],
         "reproduce": "nntk verify --only b --seed 0",
-        "test": "pytest --pyargs nntk_proofs_checks -k b",
+        "test": "pytest --pyargs nntk_proofs_checks -k b --nntk-seed=0 --nntk-effort=default",
         "theory": "docs/theory.md#b",
     }
     assert (entries[2]["applies"], entries[2]["verdict"], entries[2]["why"]) == (False, "undecided", NOT_MET.why)
