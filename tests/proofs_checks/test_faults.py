@@ -1,0 +1,74 @@
+"""Every claim notices the faults that it should: the table in `faults`, held against runs of the claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faults import DOCUMENT, FAULTS, IDS, MARKS, NOT_CALLED, measured, planted, rendered, verdict
+
+from nntk_reference import Verdict
+
+_BY_COST = (
+    "indefinite",
+    "initial-fluctuations",
+    "nntk-bound",
+    "exponential",
+    "push-through",
+    "one-step",
+    "ntk-decay",
+    "vanishing-updates",
+    "positive-definite",
+    "vanishing-gamma",
+    "limit-equation",
+    "linearization",
+    "sharp-rate",
+)
+_AT_MOST = 2
+"""Claims run under each fault in the ordinary run, the cheapest that notice it."""
+
+
+def _cases() -> Iterator[tuple[str, str]]:
+    """(fault, claim): the cheapest claims of each fault, and for a claim that is never among these, its first fault."""
+    chosen = [(name, [c for c in _BY_COST if c in fault.expected][:_AT_MOST]) for name, fault in FAULTS.items()]
+    covered = {claim for _, claims in chosen for claim in claims}
+    yield from ((name, claim) for name, claims in chosen for claim in claims)
+    for claim in IDS:
+        if claim not in covered:
+            yield next((name, claim) for name, fault in FAULTS.items() if claim in fault.expected)
+
+
+@pytest.mark.parametrize(("name", "claim"), _cases())
+def test_fault_is_noticed(name: str, claim: str) -> None:
+    with planted(FAULTS[name]):
+        found = verdict(claim)
+    assert MARKS[found] == FAULTS[name].marks[claim]
+
+
+def test_every_claim_notices_a_fault() -> None:
+    assert set(_BY_COST) == set(IDS)
+    assert {claim for fault in FAULTS.values() for claim in fault.expected} == set(IDS)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_rows_are_complete(name: str) -> None:
+    fault = FAULTS[name]
+    assert set(fault.row) <= {*MARKS.values(), NOT_CALLED}
+    assert len(fault.row) == len(IDS)
+    assert fault.note
+
+
+def test_a_fault_is_gone_when_it_is_over() -> None:
+    with planted(FAULTS["reference: S dropped"]):
+        assert verdict("indefinite") is Verdict.REFUTED
+    assert verdict("indefinite") is Verdict.HOLDS
+
+
+def test_document_is_that_of_the_table() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == rendered()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_exactly_the_expected_claims_change(name: str) -> None:
+    assert measured(FAULTS[name]) == FAULTS[name].row
