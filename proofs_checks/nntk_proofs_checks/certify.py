@@ -172,14 +172,14 @@ def curve(
     return Series(label, xs, middle, low, high, colour=colour)
 
 
-def unmet_assumption(problem: Problem, effort: Effort) -> Finding | None:
-    """What claims about the limit spectrum assume and the data set does not offer; None if nothing."""
+def unmet_assumption(problem: Problem, effort: Effort, *, targets: bool = True) -> Finding | None:
+    """What claims about the limit spectrum, and `targets` to learn, assume and the data set does not offer; None if nothing."""
     X, y, most = problem.X, problem.y, _MOST_POINTS[effort]
     if len(X) > most:
         why = f"out of reach: {len(X)} points, and a spectrum is enclosed for at most {most} at effort {effort.name.lower()}"
     elif len(np.unique(X, axis=0)) < len(X):
         why = "assumption not met: the inputs have duplicates, so the limit kernel is singular"
-    elif not y.any():
+    elif targets and not y.any():
         why = "assumption not met: all targets are zero, so there is nothing to learn from f₀ = 0"
     else:
         return None

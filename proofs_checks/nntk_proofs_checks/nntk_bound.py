@@ -117,7 +117,7 @@ def _finite_check(problem: Problem, effort: Effort) -> Finding:
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """Both sides of γ = λ_min(1-ρ)/ρ in the limit, and (E18) at finite width."""
-    unmet = unmet_assumption(problem, effort)
+    unmet = unmet_assumption(problem, effort, targets=False)
     if unmet:
         return unmet
     return together({"limit": _limit_check(problem, effort), "finite width": _finite_check(problem, effort)})

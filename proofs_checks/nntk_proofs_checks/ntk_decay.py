@@ -222,7 +222,7 @@ def _tensor_grid(side: int) -> Array:
 
 def _check(problem: Problem, effort: Effort) -> Finding:
     """Sums of the smallest eigenvalues against the bounds, on nested grids of [0, 1], on one of [0, 1]² and on the data."""
-    unmet = unmet_assumption(problem, effort)
+    unmet = unmet_assumption(problem, effort, targets=False)
     if unmet:
         return unmet
     names, side = _ACTIVATIONS[effort], _SIDE[effort]

@@ -93,15 +93,19 @@ def _spectral() -> list[str]:
     return ["nntk-bound", "exponential", "one-step"]
 
 
-@pytest.mark.parametrize("name", _spectral())
+DUPLICATES = problem([[0.0], [0.0], [1.0]], [1, 1, 2])
+TOO_MANY = problem(np.arange(40.0)[:, None] / 40, np.ones(40))
+ZERO_TARGETS = problem([[0.0], [1.0]], [0, 0])
+
+
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    ("name", "data", "reason"),
     [
-        (problem([[0.0], [0.0], [1.0]], [1, 1, 2]), "duplicates"),
-        (problem(np.arange(40.0)[:, None] / 40, np.ones(40)), "40 points"),
-        (problem([[0.0], [1.0]], [0, 0]), "targets are zero"),
-    ],
-    ids=["duplicates", "too many", "zero targets"],
+        (name, data, reason)
+        for name in ("ntk-decay", *_spectral())
+        for data, reason in ((DUPLICATES, "duplicates"), (TOO_MANY, "40 points"))
+    ]
+    + [(name, ZERO_TARGETS, "targets are zero") for name in ("exponential", "one-step")],
 )
 def test_unmet_assumptions_are_undecided_and_said(name: str, data: Problem, reason: str) -> None:
     result = run(CLAIMS[name], data, Effort.QUICK)
@@ -111,6 +115,11 @@ def test_unmet_assumptions_are_undecided_and_said(name: str, data: Problem, reas
     assert result.passed
     assert result.control.verdict is not Verdict.HOLDS
     assert not result.control.applies
+
+
+@pytest.mark.parametrize("name", ["ntk-decay", "nntk-bound"])
+def test_a_claim_about_the_kernel_needs_no_targets(name: str) -> None:
+    assert run(CLAIMS[name], ZERO_TARGETS, Effort.QUICK).passed
 
 
 def test_inputs_beyond_the_quadrature_are_undecided_and_said() -> None:
