@@ -21,9 +21,9 @@ from nntk_proofs_checks.ensemble import (
     unmet_assumption,
 )
 from nntk_proofs_checks.initial_fluctuations import WIDTHS as START_WIDTHS
-from nntk_proofs_checks.initial_fluctuations import starts
+from nntk_proofs_checks.initial_fluctuations import Start, starts
 from nntk_proofs_checks.panel import Panel, Series
-from nntk_proofs_checks.statistics import Rate, exceedance, exponent, judge, rate_panel
+from nntk_proofs_checks.statistics import Rate, asymptotic, exceedance, exponent, judge, rate_panel
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
@@ -51,74 +51,53 @@ def _against_limit(problem: Problem, gamma: float) -> Callable[[Run], float]:
     return lambda run: _sup(run.outputs - _trajectory(B, gamma, problem.y, run.outputs[0]))
 
 
-def _setup(beta: float, effort: Effort) -> Setup:
-    return Setup(beta, WIDTHS[effort], SEEDS[effort], steps=_STEPS, features=True)  # shared with `linearization`
+def _kernel_part(problem: Problem, columns: list[list[Start]], gamma: float) -> list[Array]:
+    """Squares of the distance that B̄ᴺ in place of B̄ makes, both from 0. B̄ᴺ does not depend on β: every network will do."""
+    zero = np.zeros_like(problem.y)
+    target = _trajectory(kernel(problem), gamma, problem.y, zero)
+    return [np.array([_sup(_trajectory(s.kernel, gamma, problem.y, zero) - target) ** 2 for s in column]) for column in columns]
+
+
+def _initial_part(columns: list[list[Start]]) -> Rate:
+    """The exponent of f₀² N^(2β-1), over all β together."""
+    squares = [
+        np.array([(s.outputs**2).mean() * N ** (2 * s.beta - 1) for s in column])
+        for N, column in zip(START_WIDTHS, columns, strict=True)
+    ]
+    slowest = 2 * min(BETAS) - 1  # what f₀² would have to lose for it not to vanish
+    return Rate("initial output, f₀² N^(2β-1)", exponent(START_WIDTHS, squares, of="mean"), "≲", 0.0, (slowest,))
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """Three parts of f_t - f*_t, whose norms bound it, each with its own power of N; and convergence in probability."""
-    unmet = unmet_assumption(problem)
-    if unmet:
-        return unmet
+    missing = unmet_assumption(problem)
+    if missing:
+        return missing
     problem, widths = standardized(problem), WIDTHS[effort]
-    B = kernel(problem)
     columns = starts(problem, _STARTS[effort])
-    rates, curves = [], {}
+    rates, panels = [_initial_part(columns)], []
     frequencies: list[Series] = []
     parts: dict[str, Finding] = {}
     for beta in BETAS:
-        setup = _setup(beta, effort)
+        setup = Setup(beta, widths, SEEDS[effort], steps=_STEPS, features=True)  # shared with `linearization`
         gamma, runs = damping(problem, setup), ensemble(problem, setup)
         own = collect(runs, lambda run: _sup(run.outputs - run.linear))
-        zero = np.zeros_like(problem.y)
-        target = _trajectory(B, gamma, problem.y, zero)
-        # B̄ᴺ does not depend on β, so every network drawn will do
-        kernels = [
-            np.array([_sup(_trajectory(s.kernel, gamma, problem.y, zero) - target) for s in column]) for column in columns
-        ]
-        first = [np.array([np.sqrt((s.outputs**2).mean()) for s in column if s.beta == beta]) for column in columns]
+        total = collect(runs, _against_limit(problem, gamma))
+        by_kernel = asymptotic(START_WIDTHS, _kernel_part(problem, columns, gamma), of="mean")
         bound = beta - 1
         rates += [
             Rate(f"nonlinear part, β = {beta}", exponent(widths, own), "≲", bound, (bound / 2,)),
-            Rate(
-                f"kernel's part, squared, β = {beta}",
-                exponent(START_WIDTHS, [k**2 for k in kernels], of="mean"),
-                "≈",
-                -1,
-                (-1.2, -0.8),
-            ),
-            Rate(
-                f"initial output squared, β = {beta}",
-                exponent(START_WIDTHS, [f**2 for f in first], of="mean"),
-                "≲",
-                1 - 2 * beta,
-                (0.0,),
-            ),
+            Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1.4, -0.6)),
         ]
-        total = collect(runs, _against_limit(problem, gamma))
         verdict, series, why = exceedance(widths, total)
         parts[f"in probability, β = {beta}"] = Finding(verdict, series.y[-1], "<", series.y[0], sum(map(len, total)), why)
         frequencies.append(Series(f"β = {beta}", series.x, series.y, style="line", colour=len(frequencies)))
-        curves[beta] = [
-            ("f - own linear dynamics", own, 2 * bound),
-            ("f - f* from the same f₀", total, max(2 * bound, -0.5)),
-        ]
-    panels = tuple(
-        rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curve)
-        for beta, curve in curves.items()
-    )
-    panels += (
-        Panel(
-            "How often the distance exceeds its median at the first width",
-            "width N",
-            "frequency",
-            tuple(frequencies),
-            log="x",
-            base=2,
-        ),
-    )
-    runs_made = 3 * len(widths) * SEEDS[effort] + sum(map(len, columns))
-    return together({"rates": judge(rates, runs_made, panels), **parts})
+        curves = [("f - own linear dynamics", own, 2 * bound), ("f - f* from the same f₀", total, max(2 * bound, -0.5))]
+        panels.append(rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curves))
+    title = "How often the distance exceeds its median at the first width"
+    panels.append(Panel(title, "width N", "frequency", tuple(frequencies), log="x", base=2))
+    networks = len(BETAS) * len(widths) * SEEDS[effort] + sum(map(len, columns))
+    return together({"rates": judge(rates, networks, tuple(panels)), **parts})
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
