@@ -17,6 +17,7 @@ from torch import Tensor
 from nntk_accelerated import ShallowNet, newton_step, nntk, ntk, outputs
 from nntk_accelerated import activations as accelerated_activations
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
+from nntk_proofs_checks.data import default_data
 from nntk_reference import FLOAT64, Network, formulas, limit_ntk, sample_network
 from nntk_reference.arithmetic import Array
 
@@ -38,6 +39,7 @@ __all__ = [
     "one_thread",
     "sampled",
     "standardized",
+    "textbook",
     "unmet_assumption",
 ]
 
@@ -54,19 +56,25 @@ SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 50}
 _MOST_POINTS = 16
 
 
-def standardized(problem: Problem) -> Problem:
-    """At most 16 of the points, spread over the file, scaled: inputs into the unit ball if they reach beyond, targets to rms 1.
+def standardized(problem: Problem, most: int = _MOST_POINTS) -> Problem:
+    """At most `most` of the points, spread over the file, scaled: inputs beyond the unit ball into it, targets to rms 1.
 
-    Rates in N depend neither on scales nor on the number of points; the width from which they can be seen does.
+    Rates in N depend neither on place and scale nor on the number of points; the width from which they can be seen does.
     """
     M = len(problem.X)
-    chosen = np.unique(np.linspace(0, M - 1, min(M, _MOST_POINTS)).round().astype(int))
+    chosen = np.unique(np.linspace(0, M - 1, min(M, most)).round().astype(int))
     X, y = problem.X[chosen], problem.y[chosen]
-    centred = X - (X.min(axis=0) + X.max(axis=0)) / 2
-    radius = float(np.linalg.norm(centred, axis=1).max())
+    if np.linalg.norm(X, axis=1).max() > 1:
+        X = X - (X.min(axis=0) + X.max(axis=0)) / 2
+        X = X / max(1.0, float(np.linalg.norm(X, axis=1).max()))
     size = float(np.abs(y).max())
     y = y / size if size > 0 else y
-    return Problem(centred / radius if radius > 1 else X, y / max(_rms(y), 1e-300), problem.source, problem.seed)
+    return Problem(X, y / max(_rms(y), 1e-300), problem.source, problem.seed)
+
+
+def textbook(problem: Problem) -> Problem:
+    """The default data set, on which controls of measured claims fail far beyond their intervals; seed as in `problem`."""
+    return replace(standardized(default_data()), seed=problem.seed)
 
 
 def _rms(values: Array) -> float:
@@ -90,6 +98,7 @@ _SHIFTS: MappingProxyType[Law, float] = MappingProxyType({"symmetric": 0.0, "asy
 class Setup:
     """How the networks of an ensemble are drawn and trained.
 
+    seeds     networks of each width, where not the same number of all.
     strength  the root mean square of ‖Sᵢ‖ over γ_N, at the smallest width and the start: what the theory expands in. Well
               below 1 the Hessian is positive definite from the start.
     matched   train on y + f₀(X), so that the residual starts at -y exactly.
@@ -99,13 +108,18 @@ class Setup:
 
     beta: float
     widths: tuple[int, ...]
-    seeds: int
+    seeds: int | tuple[int, ...]
     strength: float = 0.3
     steps: int = 3
     law: Law = "symmetric"
     matched: bool = False
     scaling: Literal["width", "fixed"] = "width"
     features: bool = False
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Networks of each width."""
+        return (self.seeds,) * len(self.widths) if isinstance(self.seeds, int) else self.seeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +189,9 @@ def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
 def _ensemble(raw: bytes, shape: tuple[int, int], targets: bytes, seed: int, setup: Setup) -> list[list[Run]]:
     problem = Problem(np.frombuffer(raw).reshape(shape), np.frombuffer(targets), "", seed)
     gamma, out = damping(problem, setup), []
-    for width in setup.widths:
+    for width, count in zip(setup.widths, setup.counts, strict=True):
         with one_thread(width):
-            out.append([_train(problem, setup, width, index, gamma) for index in range(setup.seeds)])
+            out.append([_train(problem, setup, width, index, gamma) for index in range(count)])
     return out
 
 

@@ -142,9 +142,10 @@ def control(problem: Problem, effort: Effort) -> Finding:
 
 CLAIM = Claim(
     id="exponential",
-    statement="|f*ₜ - y| ≤ (1 - αλ_min/(γ + λ_min))ᵗ |f*₀ - y| for 0 < α ≤ 1, and no mode contracts more slowly",
-    assumptions="distinct inputs; infinite width",
-    evidence=Evidence.CERTIFIED,
+    statement="in the limit |f*ₜ - y| ≤ (1 - αλ_min/(γ + λ_min))ᵗ |f*₀ - y| for 0 < α ≤ 1, and no mode contracts more slowly "
+    "(certified); wide networks contract at 0.8 of that rate or more (measured)",
+    assumptions="distinct inputs; a width at which the Hessian is positive definite",
+    evidence=Evidence.MEASURED,
     check=check,
     control=control,
     control_reason="gradient descent contracts mode λ by 1 - η̄λ, which is near 1 for the small eigenvalues",

@@ -115,7 +115,7 @@ def _run(problem: Problem, effort: Effort, *, at_data: bool) -> Finding:
     def attempt(bits: int) -> Finding:
         cases = [
             _case(
-                sample_network(M + extra, d, beta=0.75, activation=name, seed=seed),
+                sample_network(M + extra, d, beta=0.75, activation=name, seed=np.random.default_rng([problem.seed, seed])),
                 problem.X,
                 None if at_data else problem.y,
                 bits,
@@ -138,7 +138,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """Networks that have reached (at most eight of) the data: r = 0, so S = 0 and H is positive semidefinite."""
-    return _run(Problem(problem.X[:8], problem.y[:8], problem.source), effort, at_data=True)
+    return _run(Problem(problem.X[:8], problem.y[:8], problem.source, problem.seed), effort, at_data=True)
 
 
 CLAIM = Claim(

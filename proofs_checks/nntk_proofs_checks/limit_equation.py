@@ -18,12 +18,13 @@ from nntk_proofs_checks.ensemble import (
     ensemble,
     kernel,
     standardized,
+    textbook,
     unmet_assumption,
 )
 from nntk_proofs_checks.initial_fluctuations import WIDTHS as START_WIDTHS
 from nntk_proofs_checks.initial_fluctuations import Start, starts
 from nntk_proofs_checks.panel import Panel, Series
-from nntk_proofs_checks.statistics import Rate, asymptotic, exceedance, exponent, judge, rate_panel
+from nntk_proofs_checks.statistics import Rate, exceedance, exponent, judge, rate_panel
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
@@ -83,7 +84,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
         gamma, runs = damping(problem, setup), ensemble(problem, setup)
         own = collect(runs, lambda run: _sup(run.outputs - run.linear))
         total = collect(runs, _against_limit(problem, gamma))
-        by_kernel = asymptotic(START_WIDTHS, _kernel_part(problem, columns, gamma), of="mean")
+        by_kernel = exponent(START_WIDTHS, _kernel_part(problem, columns, gamma), of="mean")
         bound = beta - 1
         rates += [
             Rate(f"nonlinear part, β = {beta}", exponent(widths, own), "≲", bound, (bound / 2,)),
@@ -102,11 +103,11 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """Damping that does not scale with the width, γ_N = γ: the network hardly moves and stays away from the limit equation."""
-    problem, widths, beta = standardized(problem), WIDTHS[Effort.QUICK], BETAS[0]
+    problem, widths, beta = textbook(problem), WIDTHS[Effort.QUICK], BETAS[0]
     setup = Setup(beta, widths, 8, steps=_STEPS, scaling="fixed")
     distances = collect(ensemble(problem, setup), _against_limit(problem, damping(problem, setup)))
     rate = Rate(f"f - f*, γ_N = γ, β = {beta}", exponent(widths, distances), "≲", beta - 1, ((beta - 1) / 2,))
-    return judge([rate], len(widths) * setup.seeds)
+    return judge([rate], sum(setup.counts))
 
 
 CLAIM = Claim(

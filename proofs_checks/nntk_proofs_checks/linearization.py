@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
-from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, unmet_assumption
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, textbook, unmet_assumption
+from nntk_proofs_checks.panel import Panel
 from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
+from nntk_reference import Verdict
 
 __all__ = ["CLAIM"]
 
 
-def _finding(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None) -> Finding:
+def _measure(
+    problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None
+) -> tuple[list[Rate], tuple[Panel, ...]]:
     """Exponents of the two quantities at every β, held against `bound`, by default -(1-β)."""
     rates, panels = [], []
     for beta in betas:
@@ -22,17 +26,23 @@ def _finding(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...]
         ]
         curves = [("|f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|", taylor, limit), ("‖𝓑_T - 𝓑₀‖", drift, limit)]
         panels.append(rate_panel(f"After 3 exact steps, β = {beta}", "distance", widths, curves))
-    return judge(rates, len(betas) * len(widths) * seeds, tuple(panels))
+    return rates, tuple(panels)
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """What is left of f after T steps beyond its linearization, and how far 𝓑 has moved, against N^-(1-β)."""
-    return unmet_assumption(problem) or _finding(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
+    missing = unmet_assumption(problem)
+    if missing:
+        return missing
+    rates, panels = _measure(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
+    return judge(rates, len(BETAS) * len(WIDTHS[effort]) * SEEDS[effort], panels)
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """β = 1, mean-field scaling, held against the slowest of the rates: features move however wide the network is."""
-    return _finding(standardized(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
+    widths, seeds = WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK]
+    rates, _ = _measure(textbook(problem), (1.0,), widths, seeds, max(BETAS) - 1)
+    return together({rate.what: judge([rate], len(widths) * seeds) for rate in rates}, Verdict.REFUTED)
 
 
 CLAIM = Claim(

@@ -57,15 +57,15 @@ def _limit_comparisons(X: Array, activation: str, place: str, bits: int) -> list
     return out
 
 
-def _finite_comparisons(X: Array, y: Array, seed: int, factor: arb, bits: int) -> list[Comparison]:
+def _finite_comparisons(problem: Problem, seed: int, factor: arb, bits: int) -> list[Comparison]:
     """(E18) for a small network and at most eight of the points, with γ_N = factor s̄.
 
     For every k the lower bound, then the upper one. With S dropped (E18) is an equality, which comes last.
     """
     ar = Ball(bits)
-    chosen = np.unique(np.linspace(0, len(X) - 1, 8).round().astype(int))
-    X, y = X[chosen], y[chosen]
-    net: Network = sample_network(12, X.shape[1], beta=0.75, seed=seed)
+    chosen = np.unique(np.linspace(0, len(problem.X) - 1, 8).round().astype(int))
+    X, y = problem.X[chosen], problem.y[chosen]
+    net: Network = sample_network(12, X.shape[1], beta=0.75, seed=np.random.default_rng([problem.seed, seed]))
     state = formulas.state(ar, net, X)
     r = formulas.outputs(state) - ar.array(y)
     S = formulas.residual_hessian(state, r)
@@ -107,9 +107,7 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
 def _finite_check(problem: Problem, effort: Effort) -> Finding:
     """(E18), with γ_N near s̄ and far from it."""
     cases = [
-        settle(partial(_finite_comparisons, problem.X, problem.y, seed, factor))
-        for seed in range(_SEEDS[effort])
-        for factor in _FACTORS
+        settle(partial(_finite_comparisons, problem, seed, factor)) for seed in range(_SEEDS[effort]) for factor in _FACTORS
     ]
     finding = conclude([c for case in cases for c in case], len(cases), "E18 holds, with equality where S is dropped")
     return replace(finding, panels=(_sandwich_panel(cases[0]),))
@@ -168,8 +166,7 @@ def _limit_control(problem: Problem, effort: Effort) -> Finding:
 
 def _finite_control(problem: Problem, effort: Effort) -> Finding:
     """(E18) with γ_N = s̄/4, for 8 points of [0, 1]: D is indefinite, and the upper bounds of small λₖ(B) are negative."""
-    grid = unit_interval(8)
-    comparisons = settle(partial(_finite_comparisons, grid.X, grid.y, 0, arb("0.25")))
+    comparisons = settle(partial(_finite_comparisons, unit_interval(8), 0, arb("0.25")))
     return conclude(comparisons, 1, "E18 holds though γ_N < s̄")
 
 

@@ -12,7 +12,7 @@ from flint import ctx
 
 from nntk_accelerated import NewtonStep, RequiredGamma, ShallowNet, newton_step, required_gamma, sufficient_gamma
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
-from nntk_proofs_checks.ensemble import draw, move, sampled
+from nntk_proofs_checks.ensemble import draw, move, sampled, standardized
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_reference import Ball, Network, Verdict, formulas, hessian, inertia, positive_definite, regularization
 from nntk_reference import newton_step as reference_step
@@ -253,6 +253,7 @@ def _small(problem: Problem, effort: Effort) -> Finding | None:
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """Certificates at every step of exact Newton training, γ = 1.25 times (E16); small networks again in ball arithmetic."""
+    problem = standardized(problem, most=len(problem.y))
     wide, small = _wide(problem, effort), _small(problem, effort)
     if small is None:
         why = f"{wide.why}; no small network in balls: the inputs have {problem.X.shape[1]} dimensions"
@@ -265,15 +266,18 @@ def check(problem: Problem, effort: Effort) -> Finding:
 def control(problem: Problem, effort: Effort) -> Finding:
     """The same training with γ far below (E16)."""
     parts = {}
+    problem = standardized(problem, most=len(problem.y))
     X, y = torch.tensor(problem.X), torch.tensor(problem.y)
     for beta in _BETAS:
         net = sampled(problem, beta, _WIDTHS[effort][0], 0)
         gamma = sufficient_gamma(draw(net), X, y) / 50
         for _ in range(_HALVINGS):
             states = _train(net, problem.X, problem.y, gamma, 1)
-            if states[0].verdict is Verdict.REFUTED:
+            if states[0].negative > 0:
                 break
             gamma /= 2
+        if states[0].verdict is Verdict.REFUTED and states[0].negative == 0:  # for another reason than the control's
+            states = (replace(states[0], verdict=Verdict.UNDECIDED),)
         parts[f"γ below (E16), β = {beta}"] = _finding([_Run(f"β = {beta}, N = {net.width}", gamma, states)])
     return together(parts, wanted=Verdict.REFUTED)
 

@@ -23,8 +23,11 @@ _BETA, _RHO, _STEPS = 0.6, 0.5, 5
 _FINITE = 0.8
 """How much of the limit's rate ρ a finite network has to reach: the rest is for its distance from the limit."""
 
-_SEEDS = {Effort.QUICK: 12, Effort.DEFAULT: 24, Effort.FULL: 50}
+_SEEDS = {Effort.QUICK: 24, Effort.DEFAULT: 32, Effort.FULL: 50}
 _WIDEST = {Effort.QUICK: 2**14, Effort.DEFAULT: 2**16, Effort.FULL: 2**18}
+_APART = 0.35
+"""The slower mode's eigenvalue is at most this part of the faster one's."""
+
 _STRENGTH = 0.15
 """As in `ensemble.Setup`, at the width that is used."""
 
@@ -43,13 +46,21 @@ class _Case:
         return self.slow * (1 - _RHO) / _RHO
 
 
-def _case(problem: Problem) -> _Case:
-    """The two inputs that are furthest apart, after `standardized`, and the width that they need."""
+def _case(problem: Problem) -> _Case | None:
+    """The two inputs that are furthest apart, brought nearer to the origin until their modes differ, and the width they need.
+
+    Far from it their kernel is nearly a multiple of the identity, and gradient descent as fast as Newton. None if all agree.
+    """
     X = standardized(problem).X
     first = int(np.linalg.norm(X - X.mean(axis=0), axis=1).argmax())
     second = int(np.linalg.norm(X - X[first], axis=1).argmax())
+    if (X[first] == X[second]).all():
+        return None
     pair = Problem(X[[first, second]], np.ones(2), problem.source, problem.seed)
     values, vectors = np.linalg.eigh(kernel(pair))
+    while values[0] > _APART * values[1]:
+        pair = replace(pair, X=pair.X / 2)
+        values, vectors = np.linalg.eigh(kernel(pair))
     exact = replace(pair, y=vectors[:, 0].copy())
     gamma = max(values[0] * (1 - _RHO) / _RHO, 1e-9)
     width = (curvature(exact) / (_STRENGTH * gamma)) ** (1 / (1 - _BETA))
@@ -102,12 +113,14 @@ def _finding(
     problem: Problem, effort: Effort, name: str, method: Callable[[_Case], Callable[[ShallowNet, Tensor, Tensor], Tensor]]
 ) -> Finding:
     case = _case(problem)
+    if case is None:
+        return unmet("assumption not met: all inputs are equal")
     if case.width > _WIDEST[effort]:
         return unmet(f"out of reach: even two of the points need more than {_WIDEST[effort]} neurons for this rate")
     with one_thread(case.width):
         errors = _errors(case, _SEEDS[effort], method(case))
     rates = np.log(errors[:, -1]) / _STEPS
-    slowest = math.log(1 - case.slow / case.fast)
+    slowest = math.log1p(-case.slow / case.fast)
     wanted = math.log(1 - _FINITE * _RHO)
     rate = Rate(f"log of the error's factor per step, {name}, N = {case.width}", mean(rates), "≲", wanted, (slowest,))
     return judge([rate], len(rates), (_panel(case, name, errors),))

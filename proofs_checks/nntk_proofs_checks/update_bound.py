@@ -188,7 +188,7 @@ def _ratio(net: Network, X: Array, y: Array, gamma: float, alpha: float, label: 
     spread = math.sqrt(M * float((jacobian_error**2).sum()))  # of J, Frobenius
     size_r = float(np.linalg.norm(r)) + math.sqrt(M) * error.residual
     A = frobenius**2 / M + float(sizes.max()) + mu
-    A_error = 2 * frobenius * (spread + net.width * _U * frobenius) / M + float(block_error.max())
+    A_error = 2 * frobenius * (spread + (net.width * (net.dim + 2) + M) * _U * frobenius) / M + float(block_error.max())
     gradient = frobenius * size_r / M
     gradient_error = (spread * size_r + frobenius * (math.sqrt(M) * error.residual + (M + 8) * _U * size_r)) / M
     update = step.update.numpy()
@@ -230,6 +230,8 @@ def _wide(problem: Problem, effort: Effort) -> Finding:
 
 
 def _judged(ratios: Sequence[_Ratio], neurons: int) -> Finding:
+    if not all(math.isfinite(ratio.low) and not math.isnan(ratio.high) for ratio in ratios):
+        return Finding(Verdict.UNDECIDED, None, "≤", 1.0, neurons, "|Δᵢ|/bound is not a number somewhere")
     broken = max(ratios, key=lambda ratio: ratio.low)
     worst = max(ratios, key=lambda ratio: ratio.high)
     if broken.low > 1:

@@ -18,7 +18,7 @@ from nntk_accelerated import problem as accelerated
 from nntk_accelerated.certificate import Radii, certify, radii
 from nntk_accelerated.step import damping
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
-from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, sampled
+from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, sampled, standardized
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.positive_definite import affordable
 from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
@@ -28,7 +28,6 @@ from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
 
-_MOST_POINTS = 16
 _MULTIPLES = (0.0, 0.25, 0.5, 0.75, 0.9, 1.1, 1.25, 1.5, 2.0)  # a/(1-β)
 _APART = 1.5  # columns whose γ is this far from the line a = 1-β at the largest width must be on their side of it
 _CONTROL = 1.5
@@ -45,17 +44,11 @@ _FITTED = {
 }
 _STARTS = 3  # networks at the smallest width that set g
 _SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 40}  # networks a width, for the exponent
-_WORK = {Effort.QUICK: 3e7, Effort.DEFAULT: 1.2e8, Effort.FULL: 5e8}  # N(d+2)M² of a count
+_WORK = {Effort.QUICK: 4e7, Effort.DEFAULT: 1.2e8, Effort.FULL: 5e8}  # N(d+2)M² of a count
 _SHARE = 0.4  # of N: the number of negative eigenvalues whose γ is followed
 _RESOLUTION = {Effort.QUICK: 0.01, Effort.DEFAULT: 0.004, Effort.FULL: 0.002}  # of that γ, well below what it varies by
 _CONFIRMED = 2  # networks a width whose count is confirmed by the exact inertia at both ends
 _INSIDE = 1 + 1e-6
-
-
-def _few(problem: Problem) -> Problem:
-    """At most 16 of the points, spread over the file: rates in N do not need more, and N has to be far above M."""
-    chosen = np.unique(np.linspace(0, len(problem.X) - 1, min(len(problem.X), _MOST_POINTS)).round().astype(int))
-    return Problem(problem.X[chosen], problem.y[chosen], problem.source, problem.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +160,8 @@ def _contradictions(cells: Sequence[_Cell], broken: str) -> Finding:
     """Every network for itself: positive definite beyond (E16), indefinite where D has more than M negative eigenvalues."""
     against = [c for c in cells if c.theory and c.verdict not in (c.theory, "undecided")]
     count = sum(bool(c.theory) for c in cells)
+    if not count and not broken:
+        return Finding(Verdict.UNDECIDED, None, "=", 0.0, 0, "theory decides none of these networks")
     if broken or against:
         why = broken or f"{against[0].verdict} where theory proves it {against[0].theory}: {against[0]}"
         return Finding(Verdict.REFUTED, float(len(against) or 1), "=", 0.0, len(cells), why)
@@ -190,7 +185,7 @@ def _column(cells: Sequence[_Cell], wanted: str, columns: Sequence[float], *, se
     last = max(c.width for c in cells)
     chosen = [c for c in cells if c.width == last and c.multiple in columns]
     if not chosen:
-        return Finding(Verdict.UNDECIDED, None, "=", 1.0, 0, f"widths up to {last} do not separate the columns")
+        return unmet(f"out of reach: widths up to {last} do not separate the columns")
     against = [c for c in chosen if c.verdict != wanted]
     proved = [c for c in against if c.verdict != "undecided"]
     share = 1 - len(against) / len(chosen)
@@ -201,6 +196,12 @@ def _column(cells: Sequence[_Cell], wanted: str, columns: Sequence[float], *, se
         return Finding(Verdict.UNDECIDED, share, "=", 1.0, len(chosen), why)
     why = f"all {len(chosen)} {wanted} at N = {last}, a/(1-β) from {columns[0]:g} to {columns[-1]:g}"
     return Finding(Verdict.HOLDS, share, "=", 1.0, len(chosen), why)
+
+
+def _settled(cells: Sequence[_Cell], columns: Sequence[float], ceiling: float) -> bool:
+    """Does (E16), with the bound of ρ for every network, ask for less than γ in these columns at the largest width?"""
+    last = max(c.width for c in cells)
+    return all(c.gamma * last ** (1 - c.beta) > ceiling for c in cells if c.width == last and c.multiple in columns)
 
 
 def _diagram(cells: Sequence[_Cell], beta: float) -> Panel:
@@ -279,12 +280,9 @@ def _exponents(data: Problem, effort: Effort) -> Finding:
 
 
 def _unmet(problem: Problem) -> Finding | None:
-    data = _few(problem)
+    data = standardized(problem)
     if not data.y.any():
         return unmet("assumption not met: all targets are zero, so the residual vanishes in the limit and no damping is needed")
-    start = np.abs(outputs(draw(sampled(data, BETAS[0], 2**8, 0)), torch.tensor(data.X)).numpy()).max()
-    if np.abs(data.y).max() < 1e-8 * start:
-        return unmet(f"out of reach: the targets are below 1e-8 of the network's outputs ({start:.2g}) at the start")
     return None
 
 
@@ -293,7 +291,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
     absent = _unmet(problem)
     if absent:
         return absent
-    data = _few(problem)
+    data = standardized(problem)
     parts: dict[str, Finding] = {}
     panels: list[Panel] = []
     for beta in BETAS:
@@ -301,7 +299,8 @@ def check(problem: Problem, effort: Effort) -> Finding:
         parts[f"β = {beta}, every network"] = _contradictions(cells, broken)
         if not broken:
             low, high = _apart(cells)
-            parts[f"β = {beta}, below"] = _column(cells, "positive definite", low)
+            settled = _settled(cells, low, _ceiling(data.X, data.y))
+            parts[f"β = {beta}, below"] = _column(cells, "positive definite", low, settled=settled)
             parts[f"β = {beta}, above"] = _column(cells, "indefinite", high)
         panels.append(_diagram(cells, beta))
     parts["exponents"] = _exponents(data, effort)
@@ -318,7 +317,7 @@ def control(problem: Problem, effort: Effort) -> Finding:
         return absent
     parts = {}
     for beta in BETAS[:2]:
-        cells, _ = _cells(_few(problem), effort, beta)
+        cells, _ = _cells(standardized(problem), Effort.QUICK, beta)
         parts[f"β = {beta}"] = _column(cells, "positive definite", [_CONTROL], settled=True)
     return together(parts, wanted=Verdict.REFUTED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nntk_proofs_checks import update_bound
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
-from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, unmet_assumption
+from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, textbook, unmet_assumption
 from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
 from nntk_reference import Verdict
 
@@ -36,13 +36,17 @@ def check(problem: Problem, effort: Effort) -> Finding:
     if missing:
         return missing
     measured = _exponents(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
-    return together({"exponents": measured, "E17": update_bound.update_bound_findings(problem, effort)})
+    return together(
+        {"exponents": measured, "E17": update_bound.update_bound_findings(standardized(problem, len(problem.y)), effort)}
+    )
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """β = 1, held against the slowest of the rates, and (E17) where D is not positive definite."""
-    measured = _exponents(standardized(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
-    return together({"β = 1": measured, "E17": update_bound.control(problem, effort)}, Verdict.REFUTED)
+    measured = _exponents(textbook(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
+    return together(
+        {"β = 1": measured, "E17": update_bound.control(standardized(problem, len(problem.y)), effort)}, Verdict.REFUTED
+    )
 
 
 CLAIM = Claim(

@@ -85,13 +85,13 @@ def test_the_control_of_nntk_bound_needs_both_halves(half: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("factor", ["0.03", "0.25", "0.9"])
 def test_e18_fails_below_its_assumption(factor: str) -> None:
-    comparisons = settle(partial(nntk_bound._finite_comparisons, GRID.X, GRID.y, 3, arb(factor)))
+    comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
     assert conclude(comparisons, 1, "").verdict is Verdict.REFUTED
 
 
 @pytest.mark.parametrize("factor", ["1.01", "1.5", "400"])
 def test_e18_holds_above_its_assumption(factor: str) -> None:
-    comparisons = settle(partial(nntk_bound._finite_comparisons, GRID.X, GRID.y, 3, arb(factor)))
+    comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
     assert conclude(comparisons, 1, "").verdict is Verdict.HOLDS
 
 

@@ -7,7 +7,17 @@ import pytest
 import torch
 from flint import arb, ctx
 
-from nntk_proofs_checks import CLAIMS, Effort, Evidence, Problem, ensemble, initial_fluctuations, limit_equation, sharp_rate
+from nntk_proofs_checks import (
+    CLAIMS,
+    Effort,
+    Evidence,
+    Problem,
+    ensemble,
+    initial_fluctuations,
+    limit_equation,
+    sharp_rate,
+    training_runs,
+)
 from nntk_proofs_checks.ensemble import Setup, damping, draw, one_thread, sampled, standardized
 from nntk_proofs_checks.initial_fluctuations import constants, starts
 from nntk_reference import InputError, Verdict, formulas, gaussian, limit_trajectory, newton_step
@@ -100,16 +110,16 @@ def test_laws() -> None:
         line(40, 1e6),
         line(3, 1e-200),
         Problem(1e4 + np.arange(5.0)[:, None], np.arange(5.0), ""),
+        Problem(1e3 + np.linspace(0, 1, 5)[:, None], np.arange(5.0), ""),
         Problem(np.full((2, 3), 7.0), np.array([0.0, -2.0]), ""),
     ],
-    ids=["many, large", "tiny targets", "far away", "equal inputs"],
+    ids=["many, large", "tiny targets", "far apart", "far away", "equal inputs"],
 )
 def test_standardized_data_are_of_moderate_size(problem: Problem) -> None:
     data = standardized(problem)
     assert len(data.y) <= 16
     assert np.sqrt((data.y**2).mean()) == pytest.approx(1)
-    spread = data.X - (data.X.min(0) + data.X.max(0)) / 2
-    assert np.linalg.norm(spread, axis=1).max() <= 1 + 1e-12
+    assert np.linalg.norm(data.X, axis=1).max() <= 1 + 1e-12
 
 
 def test_data_of_moderate_inputs_keep_them() -> None:
@@ -174,6 +184,24 @@ def test_constants_out_of_reach_are_not_made_up() -> None:
     assert constants(np.array([[0.0], [1e6]])) is None
 
 
+@pytest.mark.parametrize(
+    "X",
+    [np.linspace(0, 10, 8)[:, None], np.array([[-1.0], [0.0], [1.0]]), np.random.default_rng(9).standard_normal((30, 6))],
+    ids=["far apart", "opposite", "six dimensions"],
+)
+def test_the_two_points_of_the_finite_width_runs_have_modes_that_differ(X: np.ndarray) -> None:
+    case = training_runs._case(Problem(X, np.ones(len(X)), ""))
+    assert case is not None
+    assert 0 < case.slow <= 0.35 * case.fast
+    assert case.width < 2**16
+
+
+def test_equal_inputs_have_no_such_points() -> None:
+    same = Problem(np.ones((3, 2)), np.arange(3.0), "")
+    assert training_runs._case(same) is None
+    assert not training_runs.newton_runs(same, Effort.QUICK).applies
+
+
 def test_copies_halve_the_independent_neurons() -> None:
     doubled = starts(line(), 2, copies=2)[0][0].kernel
     single = starts(line(), 2)[0][0].kernel
@@ -222,7 +250,8 @@ def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.Monk
     for name in ("linearization", "limit-equation", "sharp-rate", "initial-fluctuations", "vanishing-updates", "exponential"):
         monkeypatch.setitem(ensemble.SEEDS, Effort.QUICK, 3)
         monkeypatch.setitem(ensemble.WIDTHS, Effort.QUICK, (8, 16))
-        monkeypatch.setitem(sharp_rate._SEEDS, Effort.QUICK, 3)
+        monkeypatch.setitem(sharp_rate._SEEDS, Effort.QUICK, (3, 3))
+        monkeypatch.setitem(sharp_rate._WIDTHS, Effort.QUICK, (8, 16))
         monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, 9)
         CLAIMS[name].check(line(), Effort.QUICK)
         CLAIMS[name].control(line(), Effort.QUICK)

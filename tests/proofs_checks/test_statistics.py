@@ -103,12 +103,32 @@ def test_a_mean_lost_in_its_own_noise_has_no_exponent() -> None:
     assert exponent(WIDTHS, [rng.standard_normal(50) for _ in WIDTHS], of="mean").high == INF
 
 
-def test_a_correction_to_scaling_widens_the_interval() -> None:
-    """N^-0.4 (1 + 8 N^-0.4): the plain fit excludes the truth, the widened one does not."""
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("correction", [0.2, 0.5, 0.8])
+def test_a_correction_to_scaling_is_covered_up_to_its_size(correction: float, sign: int) -> None:
+    """N^-0.4 (1 + b (N/N₀)^-q): the plain fit excludes the truth; the widened one does so only if b is larger than said."""
     rng, widths = np.random.default_rng(1), [2**k for k in range(8, 19, 2)]
-    samples = [N**-0.4 * (1 + 8 * N**-0.4) * np.exp(0.01 * rng.standard_normal(50)) for N in widths]
-    assert -0.4 not in exponent(widths, samples)
-    assert -0.4 in asymptotic(widths, samples)
+
+    def samples(b: float) -> list[np.ndarray]:
+        return [N**-0.4 * (1 + b * (N / 256) ** -correction) * np.exp(1e-3 * rng.standard_normal(50)) for N in widths]
+
+    def fitted(b: float) -> Interval:
+        return asymptotic(widths, samples(b), correction=correction, size=0.3)
+
+    assert -0.4 not in exponent(widths, samples(0.29 * sign))
+    assert -0.4 in fitted(0.29 * sign)
+    assert -0.4 not in fitted(0.95 * sign)
+
+
+def test_nothing_is_said_of_a_fit_that_failed() -> None:
+    """A first width lost in noise, and good ones after it."""
+    rng = np.random.default_rng(0)
+    samples = [rng.standard_normal(24), 0.1 * (1 + 0.01 * rng.standard_normal(24)), 0.05 * (1 + 0.01 * rng.standard_normal(24))]
+    found = asymptotic(WIDTHS, samples, of="mean", correction=0.5, size=0.2)
+    assert Rate("x", found, "≈", -0.8, (-0.4,)).verdict is Verdict.UNDECIDED
+    nan = Interval(math.nan, math.nan, math.nan)
+    assert Rate("x", nan, "≈", -0.8, (-0.4,)).verdict is Verdict.UNDECIDED
+    assert Rate("x", nan, "≲", -0.8, (-0.4,)).verdict is Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -154,6 +174,11 @@ def test_convergence_in_probability(falls: float, verdict: Verdict) -> None:
     assert found is verdict
     assert series.y[0] == 0.5
     assert "30 of 60" in why
+
+
+def test_frequencies_of_what_is_not_finite_say_nothing() -> None:
+    samples = [np.ones(8), np.full(8, math.nan)]
+    assert exceedance(WIDTHS[:2], samples)[0] is Verdict.UNDECIDED
 
 
 def test_parts_are_joined_by_the_worst() -> None:
