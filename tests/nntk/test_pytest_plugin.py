@@ -32,8 +32,8 @@ def test_one_item_per_claim_and_per_control(tmp_path: Path) -> None:
     ("select", "count"),
     [
         (("-k", "ntk-decay"), 2),
-        (("-m", "certified and control"), 6),
-        (("-m", "measured"), 12),
+        (("-m", "certified and control"), 5),
+        (("-m", "measured"), 14),
     ],
 )
 def test_selection(tmp_path: Path, select: tuple[str, str], count: int) -> None:
