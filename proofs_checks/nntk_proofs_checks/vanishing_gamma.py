@@ -40,10 +40,10 @@ _NETWORKS = {Effort.QUICK: 2, Effort.DEFAULT: 4, Effort.FULL: 5}  # a point of t
 _FITTED = {
     Effort.QUICK: (2**9, 2**13),
     Effort.DEFAULT: (2**9, 2**11, 2**13, 2**15),
-    Effort.FULL: (2**10, 2**12, 2**14, 2**16),
+    Effort.FULL: (2**8, 2**10, 2**12, 2**14, 2**16),
 }
 _STARTS = 3  # networks at the smallest width that set g
-_SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 40}  # networks a width, for the exponent
+_SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 50}  # networks a width, for the exponent
 _WORK = {Effort.QUICK: 4e7, Effort.DEFAULT: 1.2e8, Effort.FULL: 5e8}  # N(d+2)M² of a count
 _SHARE = 0.4  # of N: the number of negative eigenvalues whose γ is followed
 _RESOLUTION = {Effort.QUICK: 0.01, Effort.DEFAULT: 0.004, Effort.FULL: 0.002}  # of that γ, well below what it varies by
