@@ -330,11 +330,9 @@ FAULTS: dict[str, Fault] = {
         infinite,
         "enclose_limit_ntk",
         lambda original: lambda X, name="tanh", **options: original(X, name, **options | {"law": InitialLaw("rademacher")}),
-        "-----R....-R-",
-        "`nntk-bound`, `one-step` and the certified half of `exponential` are true of every positive definite kernel. The "
-        "bounds of `ntk-decay` have a slack of at least 20, of which this takes a factor of 3 or more. The measured half of "
-        "`exponential` holds, though its mean rate, -0.485, is above the -0.511 that is claimed: its interval contains that, "
-        "and excludes gradient descent.",
+        "-----R..R.-R-",
+        "`nntk-bound` and `one-step` are true of every positive definite kernel. The bounds of `ntk-decay` have a slack of at "
+        "least 20, of which this takes a factor of 3 or more.",
     ),
     "limit kernel: without 1/M": Fault(
         infinite,
@@ -387,8 +385,8 @@ FAULTS: dict[str, Fault] = {
         network,
         "sample_network",
         _drawn(lambda net: (net.c, net.w, 0 * net.eta + net.eta[0])),
-        "...UUR-.U-URU",
-        "The certified claims hold for every network.",
+        "...UUR-..-URU",
+        "The certified claims hold for every network, and the rate of `exponential` for this law, too, on average.",
     ),
     "accelerated: σ'' has the wrong sign": Fault(
         accelerated_activations,
@@ -422,16 +420,16 @@ FAULTS: dict[str, Fault] = {
         stream,
         "_store",
         _stored(lambda P: 2),
-        "RR-RU.--.-R-R",
-        "In `limit-equation` and `exponential` S is a correction that vanishes with N, whatever its factor.",
+        "RR-RU.--.-R-.",
+        "S is a correction that vanishes with N, by the same power whatever its factor.",
     ),
     "accelerated: S dropped": Fault(
         stream,
         "_store",
         _stored(lambda P: 0),
-        "RR-.U.--.-R-U",
-        "This is Gauss-Newton, with the same limit equation and the same linear dynamics; less is left for the exponents to "
-        "be measured on: hence the undecided ones. (E17) has room.",
+        "RR-.U.--.-R-.",
+        "This is Gauss-Newton, with the same limit equation, the same linear dynamics and the same powers of N; less is left "
+        "for `linearization` to be measured on. (E17) has room.",
     ),
     "accelerated: S of the step before": Fault(
         stream,
