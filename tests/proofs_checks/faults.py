@@ -435,10 +435,9 @@ FAULTS: dict[str, Fault] = {
         stream,
         "gram",
         _stale,
-        "..-...--.-...",
-        "No claim notices: steps are compared with (E6) by `push-through` alone, one for each network, so a second step, "
-        "whose curvature may be stale, is never compared. In the measured claims the fault has the size of S, and its power "
-        "of N.",
+        "R.-...--.-...",
+        "`push-through` compares a second step with (E6). In the measured claims the fault has the size of S, and its power of "
+        "N.",
     ),
     "accelerated: Jᵀ D⁻¹ J summed in float32": Fault(
         accelerated_dense,
@@ -482,8 +481,8 @@ FAULTS: dict[str, Fault] = {
         step,
         "take",
         lambda original: lambda P, mu, alpha, *, curvature: original(P, mu, 1.0, curvature=curvature),
-        "..-R..--.---.",
-        "`push-through` and the measured claims take α = 1 only; `exponential` takes α = 1/2 in the limit only.",
+        "R.-R..--.---.",
+        "The measured claims take α = 1 only; `exponential` takes α = 1/2 in the limit only.",
     ),
     "accelerated: update 1 % too long": Fault(
         step,
