@@ -1,0 +1,24 @@
+"""Cross-check: hand over any optimizer and learn what it really computes."""
+
+from nntk.crosscheck.battery import CheckResult, Failure, Report, check_optimizer, read_expected_failures
+from nntk.crosscheck.checks import CHECKS, Check
+from nntk.crosscheck.diagnosis import EXPLANATIONS, Diagnosis
+from nntk.crosscheck.setting import PROFILES, Profile
+from nntk.crosscheck.subject import FactoryError, FunctionProblem, SubjectError
+
+__all__ = [
+    "CHECKS",
+    "EXPLANATIONS",
+    "PROFILES",
+    "Check",
+    "CheckResult",
+    "Diagnosis",
+    "FactoryError",
+    "Failure",
+    "FunctionProblem",
+    "Profile",
+    "Report",
+    "SubjectError",
+    "check_optimizer",
+    "read_expected_failures",
+]

@@ -1,0 +1,403 @@
+"""What an optimizer is tried on, and what the reference says about it: gradient, curvature, the exact step, and its limits.
+
+The error of an observed step Δ is held against what rounding can do to any stable method in the dtype that is tried. The
+matrix A = H + γ_N I and the gradient g are themselves computed with errors of at most n·eps times the sums of the absolute
+values of their terms, |A| ≤ a and |g| ≤ G, and solving adds errors of that size. So with (A + E)Δ = -(g + e),
+
+    forward error   |Δ - Δ*| / |Δ*|                 ≤  30 √n eps |A⁻¹| (a |Δ*| + G) / |Δ*|
+    backward error  |AΔ + g| / (a |Δ| + G)          ≤  30 √n eps max(1, a |D⁻¹|)
+
+with n = P + M operations behind one number, whose errors add up like √n (Higham and Mary, "A new approach to probabilistic
+rounding error analysis", 2019), and 30 as in LAPACK's own tests. The factor a |D⁻¹| admits the push-through form
+(E13), whose residual carries the condition of D. Δ is seen as θ_next - θ, which adds eps |θ_next| to both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from nntk_reference import FLOAT64, Ball, Network, NntkError, formulas, gradient, hessian, sample_network, solve
+from nntk_reference.arithmetic import Array
+
+__all__ = ["EPS", "THRESHOLD", "Case", "Point", "Problem", "Target", "case", "family", "ladder", "rounded"]
+
+EPS: Mapping[str, float] = MappingProxyType({"float32": 2.0**-23, "float64": 2.0**-52})
+"""Spacing of the numbers next to 1. Every limit of the cross-check comes from here."""
+
+THRESHOLD = 30.0
+"""What LAPACK's own test programs allow an error relative to n·eps·condition (LAPACK Working Note 41, section 7)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything but the parameters: data X (M, d), y (M,), β, the activation's name, and the damping γ_N."""
+
+    X: Array
+    y: Array
+    beta: float
+    activation: str
+    damping: float
+
+    def at(self, theta: Array) -> Point:
+        """The reference's quantities at θ (N, d+2)."""
+        return Point(self, np.array(theta, np.float64))
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A problem and where to start: θ (N, d+2), neuron by neuron (cᵢ, wᵢ, ηᵢ).
+
+    `kind` is "definite", "indefinite" or "nearly singular", of H + γ_N I at the start; `source` says how it was drawn.
+    """
+
+    problem: Problem
+    theta: Array
+    kind: str
+    source: str
+
+    @cached_property
+    def start(self) -> Point:
+        """The reference's quantities at the start."""
+        return self.problem.at(self.theta)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(P, M)."""
+        return self.theta.size, len(self.problem.y)
+
+    def __str__(self) -> str:
+        N, d = self.theta.shape[0], self.theta.shape[1] - 2
+        p = self.problem
+        return f"N = {N}, d = {d}, M = {len(p.y)}, {p.activation}, γ_N = {p.damping:.3g}, {self.kind}"
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The step that a method should take: Δ = -A⁻¹g with A = matrix (P, P)."""
+
+    point: Point
+    matrix: Array
+    curvature: bool
+
+    @cached_property
+    def step(self) -> Array:
+        """Δ* (P,): float64, refined once; its own error is a small part of `limit`."""
+        A, g = self.matrix, self.point.gradient
+        try:
+            step = np.linalg.solve(A, -g)
+            return np.asarray(step - np.linalg.solve(A, A @ step + g))
+        except np.linalg.LinAlgError:
+            return np.full_like(g, math.nan)
+
+    @cached_property
+    def inverse_norm(self) -> float:
+        """|A⁻¹|."""
+        smallest = float(np.abs(np.linalg.eigvalsh(self.matrix)).min())
+        return 1 / smallest if smallest > 0 else math.inf
+
+    def limit(self, dtype: str) -> float:
+        """What the forward error of a stable method may be, relative to |Δ*|."""
+        p, size = self.point, float(np.linalg.norm(self.step))
+        if not 0 < size < math.inf:
+            return math.inf if size else 0.0
+        moved = EPS[dtype] * float(np.linalg.norm(np.abs(p.theta.reshape(-1)) + np.abs(self.step)))
+        stable = THRESHOLD * p.operations * EPS[dtype] * self.inverse_norm * (p.matrix_size * size + p.gradient_size)
+        return (stable + moved) / size
+
+    def error(self, step: Array) -> float:
+        """|Δ - Δ*| / |Δ*|; the distance itself where Δ* = 0."""
+        size = float(np.linalg.norm(self.step))
+        return float(np.linalg.norm(step - self.step)) / (size or 1.0)
+
+    def backward_limit(self, dtype: str) -> float:
+        """What the backward error of a stable method may be."""
+        p = self.point
+        smallest = min(float(np.abs(np.linalg.eigvalsh(block)).min()) for block in p.blocks)
+        spread = p.matrix_size / smallest if self.curvature and smallest > 0 else p.matrix_size / p.problem.damping
+        return THRESHOLD * p.operations * EPS[dtype] * max(1.0, spread)
+
+    def backward_error(self, step: Array, dtype: str) -> float:
+        """|AΔ + g| / (a |Δ| + G), less what the rounding of θ_next contributes to |AΔ + g|."""
+        p = self.point
+        rounding = EPS[dtype] * np.abs(self.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))
+        residual = np.maximum(np.abs(self.matrix @ step + p.gradient) - rounding, 0.0)
+        scale = p.matrix_size * float(np.linalg.norm(step)) + p.gradient_size
+        return float(np.linalg.norm(residual)) / scale if scale else 0.0
+
+    def arbiter(self, step: Array) -> float:
+        """The forward error of Δ against Δ* from 200-bit balls, before an optimizer is refused for what may be float64's fault."""
+        p, ball = self.point, Ball(200)
+        net = p.network
+        A = hessian(net, p.problem.X, p.problem.y, arithmetic=ball) if self.curvature else _gauss_newton(p, ball)
+        A = formulas.add_diagonal(A, ball.number(p.problem.damping))
+        right = -gradient(net, p.problem.X, p.problem.y, arithmetic=ball).reshape(-1)
+        try:
+            exact = np.array([float(entry.mid()) for entry in solve(A, right, ball)])
+        except (NntkError, ValueError):
+            return math.nan
+        size = float(np.linalg.norm(exact))
+        return float(np.linalg.norm(step - exact)) / (size or 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """The reference's quantities at θ (N, d+2) on a problem, all for θ as one vector (P,), neuron by neuron."""
+
+    problem: Problem
+    theta: Array
+
+    @cached_property
+    def network(self) -> Network:
+        """The reference network at θ."""
+        return Network(
+            self.theta[:, 0],
+            self.theta[:, 1:-1],
+            self.theta[:, -1],
+            self.problem.beta,
+            self.problem.activation,
+            negative_control=self.problem.beta in (0.5, 1.0),
+        )
+
+    @cached_property
+    def _state(self) -> formulas.State:
+        return formulas.state(FLOAT64, self.network, self.problem.X)
+
+    @cached_property
+    def residual(self) -> Array:
+        """(E2) r = f(X) - y, (M,)."""
+        return formulas.outputs(self._state) - self.problem.y
+
+    @property
+    def loss(self) -> float:
+        """(E2)."""
+        return float(formulas.loss(self.residual))
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """(E3), (M, P)."""
+        return formulas.jacobian(self._state).reshape(len(self.problem.y), -1)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """G = Jᵀr/M, (P,)."""
+        return formulas.gradient(self._state, self.residual).reshape(-1)
+
+    @cached_property
+    def gauss_newton(self) -> Array:
+        """JᵀJ/M, (P, P)."""
+        return self.jacobian.T @ self.jacobian / len(self.problem.y)
+
+    @cached_property
+    def residual_blocks(self) -> Array:
+        """(E4) Sᵢ, (N, d+2, d+2)."""
+        return formulas.residual_hessian(self._state, self.residual)
+
+    @cached_property
+    def residual_hessian(self) -> Array:
+        """(E4) S, (P, P)."""
+        return formulas.add_blocks(np.zeros_like(self.gauss_newton), self.residual_blocks)
+
+    @cached_property
+    def hessian(self) -> Array:
+        """(E4) H = JᵀJ/M + S, (P, P)."""
+        return self.gauss_newton + self.residual_hessian
+
+    @property
+    def blocks(self) -> Array:
+        """The blocks of D = S + γ_N I, (N, d+2, d+2)."""
+        return self.residual_blocks + self.problem.damping * np.eye(self.theta.shape[1])
+
+    @cached_property
+    def newton(self) -> Target:
+        """(E6) with A = H + γ_N I."""
+        return Target(self, formulas.add_diagonal(self.hessian, self.problem.damping), True)
+
+    @cached_property
+    def gauss_newton_target(self) -> Target:
+        """(E6) without S."""
+        return Target(self, formulas.add_diagonal(self.gauss_newton, self.problem.damping), False)
+
+    def target(self, name: str) -> Target:
+        """The step that a profile asks for: "newton" or "gauss-newton"."""
+        return self.newton if name == "newton" else self.gauss_newton_target
+
+    @property
+    def negative(self) -> int:
+        """How many eigenvalues of H + γ_N I are negative."""
+        return int((np.linalg.eigvalsh(self.newton.matrix) < 0).sum())
+
+    # --- the sums of absolute values that rounding errors are relative to ----------------------------------------------------
+
+    @property
+    def operations(self) -> float:
+        """√n: what n = P + M rounding errors add up to."""
+        return math.sqrt(self.theta.size + len(self.problem.y))
+
+    @cached_property
+    def _sizes(self) -> tuple[Array, Array, float]:
+        s, M = self._state, len(self.problem.y)
+        N, D = self.theta.shape
+        inputs = np.abs(s.inputs)
+        # Each of σ, σ', σ'' is off by eps of itself, by what ζ, the terms of z, does to it, and, where it is formed from
+        # σ as in 1 - tanh², by eps of σ² or σ.
+        zeta, (value, slope, curvature) = inputs @ np.abs(self.theta[:, 1:]).T, map(np.abs, s[3:])
+        formed = np.minimum(value, 1.0)
+        value, slope, curvature = (
+            value + zeta * slope,
+            slope + zeta * curvature + formed**2,
+            curvature + zeta * (slope + curvature) + formed,
+        )
+        c = np.abs(s.c)
+        J = formulas.jacobian(formulas.State(s.scale, c, inputs, value, slope, curvature)).reshape(M, -1)
+        r = np.abs(self.problem.y) + s.scale * value @ c
+        blocks = np.zeros((N, D, D))
+        blocks[:, 0, 1:] = blocks[:, 1:, 0] = s.scale * (r[:, None] * slope).T @ inputs / M
+        blocks[:, 1:, 1:] = s.scale * np.einsum("mi,mj,mk->ijk", r[:, None] * curvature * c, inputs, inputs) / M
+        matrix = formulas.add_blocks(J.T @ J / M, blocks)
+        return J, r, float(np.linalg.norm(matrix)) + self.problem.damping
+
+    @property
+    def matrix_size(self) -> float:
+        """a, with |A| ≤ a entry by entry in absolute values (Frobenius)."""
+        return self._sizes[2]
+
+    @property
+    def gradient_size(self) -> float:
+        """G: the norm of the gradient's terms in absolute values."""
+        J, r, _ = self._sizes
+        return float(np.linalg.norm(J.T @ r)) / len(r)
+
+
+def _gauss_newton(p: Point, ball: Ball) -> Array:
+    s = formulas.state(ball, p.network, p.problem.X)
+    return formulas.gauss_newton_matrix(s)
+
+
+# --- which cases ---------------------------------------------------------------------------------------------------------
+
+
+def rounded(values: Any, dtype: str) -> Array:
+    """The numbers that the dtype holds, as float64."""
+    return np.asarray(values, np.float64).astype(dtype).astype(np.float64)
+
+
+def case(
+    kind: str,
+    width: int,
+    dim: int,
+    points: int,
+    activation: str,
+    *,
+    seed: int,
+    dtype: str = "float64",
+    beta: float = 0.75,
+    residual: float = 1.0,
+) -> Case:
+    """A case of a kind: a sampled network, standard normal data, and a damping that makes it so.
+
+    `residual` scales the targets' distance from the network's outputs. Nearly singular: |A| |A⁻¹| is about 1/√eps.
+    """
+    rng = np.random.default_rng([seed, width, dim, points, *activation.encode(), *kind.encode()])
+    for _ in range(100):
+        net = sample_network(width, dim, beta=beta, activation=activation, seed=rng)
+        theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
+        X = rounded(rng.standard_normal((points, dim)), dtype)
+        away = rng.standard_normal(points)
+        problem = Problem(X, np.zeros(points), beta, activation, 1.0)
+        y = rounded(problem.at(theta).residual + residual * away, dtype)  # the residual on zero targets is the output
+        problem = replace(problem, y=y)
+        damping = _KINDS[kind](problem.at(theta), dtype)
+        if damping is not None:
+            problem = replace(problem, damping=float(rounded(damping, dtype)))
+            return Case(problem, theta, kind, f"seed {seed}")
+    raise ArithmeticError(f"no {kind} case in 100 draws of N = {width}, d = {dim}, M = {points}, {activation}")
+
+
+def _definite(p: Point, dtype: str) -> float | None:
+    """Twice what makes D positive definite, and a tenth of the scaling formula's γ_N at γ = 1 (E5, E16)."""
+    N = len(p.theta)
+    return float(2 * _block_norm(p) + 0.1 * float(N) ** (1 - 2 * p.problem.beta))
+
+
+def _indefinite(p: Point, dtype: str) -> float | None:
+    """A damping that leaves negative eigenvalues, as far from the spectra of -H and -S as one can be."""
+    lowest = float(np.linalg.eigvalsh(p.hessian)[0])
+    if lowest >= -1e-3 * p.matrix_size:
+        return None
+    dampings = np.geomspace(0.02, 0.9, 60) * -lowest
+    gaps = [_gap(p, damping) for damping in dampings]
+    best = int(np.argmax(gaps))
+    return float(dampings[best]) if gaps[best] > 1e-3 * p.matrix_size else None
+
+
+def _nearly_singular(p: Point, dtype: str) -> float | None:
+    """A damping just off a negative eigenvalue of H that is no eigenvalue of S."""
+    spectrum, blocks = np.linalg.eigvalsh(p.hessian), np.linalg.eigvalsh(p.residual_blocks).reshape(-1)
+    candidates = [value for value in spectrum if value < -1e-3 * p.matrix_size]
+    if not candidates:
+        return None
+    distance = [float(np.abs(blocks - value).min()) for value in candidates]
+    best = int(np.argmax(distance))
+    if distance[best] < 1e-3 * p.matrix_size:
+        return None
+    return float(-candidates[best] + math.sqrt(EPS[dtype]) * p.matrix_size)
+
+
+def _gap(p: Point, damping: float) -> float:
+    spectra = np.concatenate([np.linalg.eigvalsh(p.hessian), np.linalg.eigvalsh(p.residual_blocks).reshape(-1)])
+    return float(np.abs(spectra + damping).min())
+
+
+def _block_norm(p: Point) -> float:
+    return float(np.abs(np.linalg.eigvalsh(p.residual_blocks)).max())
+
+
+_KINDS: Mapping[str, Callable[[Point, str], float | None]] = MappingProxyType(
+    {"definite": _definite, "indefinite": _indefinite, "nearly singular": _nearly_singular}
+)
+
+_LADDER = (
+    # width, dim, points, activation; small ones first, so that the first failing one is small
+    (1, 1, 1, "tanh"),
+    (2, 1, 1, "erf"),
+    (2, 1, 3, "tanh"),
+    (3, 2, 2, "sin"),
+    (4, 1, 6, "logistic"),
+    (3, 2, 8, "softplus"),
+    (6, 2, 4, "tanh"),
+    (4, 3, 5, "gelu"),
+    (5, 4, 3, "tanh"),
+    (6, 3, 14, "tanh"),
+    (12, 2, 5, "tanh"),
+    (10, 1, 16, "sin"),
+)
+
+
+def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: int = 0) -> list[Case]:
+    """Cases of one kind from small to large: M < P and M > P, d = 1 to 4, several activations.
+
+    `count` takes that many, spread evenly; `least` leaves out widths below.
+    """
+    sizes = [row for row in _LADDER if row[0] >= max(least, 2 if kind != "definite" else 1)]
+    if count is not None and count < len(sizes):
+        sizes = [sizes[i] for i in np.linspace(0, len(sizes) - 1, count).round().astype(int)]
+    return [case(kind, *row, seed=seed, dtype=dtype) for row in sizes]
+
+
+def family(width: int, dim: int, points: int, *, seed: int, dtype: str, beta: float = 0.75, gamma: float = 1.0) -> Case:
+    """A wide network with γ_N from the scaling formula (E5), on data that depend on the seed alone, not on the width."""
+    data = np.random.default_rng([seed, dim, points])
+    X, y = rounded(data.standard_normal((points, dim)), dtype), rounded(data.standard_normal(points), dtype)
+    net = sample_network(width, dim, beta=beta, seed=np.random.default_rng([seed, width]))
+    damping = float(rounded(gamma * float(width) ** (1 - 2 * beta), dtype))
+    theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
+    problem = Problem(X, y, beta, "tanh", damping)
+    kind = "definite" if problem.at(theta).negative == 0 else "indefinite"
+    return Case(problem, theta, kind, f"seed {seed}, width {width}")

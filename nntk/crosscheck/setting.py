@@ -1,0 +1,211 @@
+"""What a battery is run with, and what a check reads off one case."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from nntk.crosscheck.case import EPS, THRESHOLD, Case, Point, Target
+from nntk.crosscheck.subject import FactoryError, Session, Subject, SubjectError
+from nntk_proofs_checks import Effort
+from nntk_proofs_checks.panel import Panel
+from nntk_reference import InputError
+from nntk_reference.arithmetic import Array
+
+__all__ = ["PROFILES", "NotApplicable", "Profile", "Reading", "Setting", "guarded", "one_step", "profile"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What an optimizer claims to be. `target` is the step it should take; None where no step is prescribed."""
+
+    name: str
+    statement: str
+    target: str | None
+    approximate: bool = False
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        p.name: p
+        for p in (
+            Profile("exact-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to rounding (E6)", "newton"),
+            Profile("gauss-newton", "Δ = -(JᵀJ/M + γ_N I)⁻¹ ∇L, to rounding (E6 without S)", "gauss-newton"),
+            Profile("approximate-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to a relative error of --rtol", "newton", approximate=True),
+            Profile("first-order", "no prescribed step; symmetries, state and side effects are checked", None),
+        )
+    }
+)
+
+
+def profile(name: str) -> Profile:
+    """The profile of this name. Raises InputError."""
+    if name not in PROFILES:
+        raise InputError("profile", f"one of {', '.join(PROFILES)}", repr(name))
+    return PROFILES[name]
+
+
+class NotApplicable(Exception):
+    """The check has nothing to say about this optimizer; the message says why."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A number read off a case, and the limit that it must not exceed. NaN exceeds every limit.
+
+    why      what decided, in a sentence.
+    failing  (case, steps) to show if the number is too large: the case that was stepped, how many times.
+    refused  the optimizer refused an indefinite system aloud, and left the parameters alone: neither good nor bad.
+    unresolved   the case cannot tell.
+    """
+
+    number: float
+    limit: float
+    why: str
+    failing: tuple[Case, int] | None = None
+    refused: str = ""
+    unresolved: bool = False
+    panels: tuple[Panel, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """How far the number is from its limit; above 1 is too far."""
+        if math.isnan(self.number):
+            return math.inf
+        if self.number <= self.limit:
+            return min(self.number / self.limit, 1.0) if self.limit > 0 and self.number < math.inf else 0.0
+        return self.number / self.limit if self.limit > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The optimizer under test, and how it is to be tested. `notes` collects what the optimizer did beside its steps."""
+
+    subject: Subject
+    profile: Profile
+    dtype: str = "float64"
+    device: str = "cpu"
+    effort: Effort = Effort.DEFAULT
+    seed: int = 0
+    rtol: float | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def eps(self) -> float:
+        """Spacing of the dtype's numbers next to 1."""
+        return EPS[self.dtype]
+
+    def start(self, case: Case) -> Session:
+        """A fresh optimizer, with the global random generators where they always are. Raises SubjectError."""
+        seed_everything(0)
+        session = self.subject.start(case, self.dtype, self.device)
+        self.notes.setdefault("form", session.form)
+        return session
+
+    def target(self, point: Point) -> Target:
+        """The step that the profile asks for. Raises NotApplicable where it asks for none."""
+        if self.profile.target is None:
+            raise NotApplicable("the profile prescribes no step")
+        return point.target(self.profile.target)
+
+    def limit(self, target: Target) -> float:
+        """What the relative error of a step may be: the limit of rounding, or --rtol."""
+        rounding = target.limit(self.dtype)
+        return rounding if self.rtol is None else max(rounding, self.rtol)
+
+    def slack(self, target: Target, step: Array) -> float:
+        """What |A Δ + g| may be for a step that is as accurate as asked for."""
+        p, size = target.point, float(np.linalg.norm(step))
+        moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))))
+        rounding = target.backward_limit(self.dtype) * (p.matrix_size * size + p.gradient_size) + moved
+        return rounding if self.rtol is None else max(rounding, self.rtol * float(np.linalg.norm(target.matrix, 2)) * size)
+
+    def tolerance(self, case: Case, steps: int = 1) -> float:
+        """What two runs of the same method may differ by, relative to |Δ|.
+
+        From the limits of rounding where the profile prescribes a step. Else from what the optimizer makes of parameters that
+        are moved by rounding errors, which is all that can be known of its condition.
+        """
+        if self.profile.target is not None and self.rtol is None:
+            return 2 * self.limit(self.target(case.start))
+        base = THRESHOLD * case.start.operations * self.eps
+        rng = np.random.default_rng(0)
+        first = one_step(self.start(case), steps)
+        moved = 0.0
+        for _ in range(3):
+            session = self.start(case)
+            session.move_to(case.theta * (1 + 4 * self.eps * rng.choice([-1.0, 1.0], case.theta.shape)))
+            moved = max(moved, float(np.linalg.norm(one_step(session, steps) - first)))
+        size = float(np.linalg.norm(first))
+        floor = base * (1 + float(np.linalg.norm(case.theta)) / size) if size else base
+        return floor + (THRESHOLD * moved / size if size and math.isfinite(moved) else 0.0)
+
+
+def one_step(session: Session, steps: int = 1) -> Array:
+    """The displacement θ_next - θ, (P,), of one step or several."""
+    before = session.theta
+    for _ in range(steps):
+        session.step()
+    with np.errstate(all="ignore"):
+        return (session.theta - before).reshape(-1)
+
+
+def attempt(session: Session, case: Case) -> Array | str:
+    """The step from the case's start; or, on a system that is not definite, the words of a refusal.
+
+    A refusal raises and leaves the parameters as they were. Raises SubjectError where that is not so.
+    """
+    before = session.theta
+    try:
+        return one_step(session)
+    except SubjectError as error:
+        if case.kind == "definite" or not np.array_equal(session.theta, before):
+            raise
+        return str(error)
+
+
+def seed_everything(seed: int) -> None:
+    """Put the global random generators of Python, NumPy and torch where they are always put before an optimizer is made."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what is set here is what the optimizer may use
+    torch.manual_seed(seed)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Undo what the optimizer does to global state: generators, default dtype, threads, gradient mode, NumPy's errors."""
+    python, numpy_, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    dtype, threads, gradients, errors = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), np.geterr()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_)  # noqa: NPY002
+        torch.set_rng_state(generator)
+        torch.set_default_dtype(dtype)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        torch.set_grad_enabled(gradients)
+        torch.use_deterministic_algorithms(deterministic)
+        np.seterr(**errors)
+
+
+def refuse_missing_device(device: str) -> None:
+    """Raises InputError for a device that torch does not have."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError("device", "a device that torch has", f"{device!r} ({first})") from None
+
+
+__all__ += ["FactoryError", "attempt", "refuse_missing_device", "seed_everything"]
