@@ -147,6 +147,81 @@ def plan(
     raise typer.Exit(code)
 
 
+_CROSSCHECK_HELP = """\b
+Example: is it the Gauss-Newton step, and what is it if not?
+  nntk crosscheck mypackage.optim:make --profile gauss-newton --html card.html
+
+\b
+FACTORY is package.module:name of factory(model, X, y, damping), which returns
+a torch optimizer, or an object with step(X, y); or of
+step(theta, X, y, damping, problem), which returns the next theta.
+
+\b
+Exit code: 0 if every check of the profile is passed (or fails as expected);
+1 if not; 2 for bad usage or bad input; 130 after Ctrl-C. More in
+docs/crosscheck.md."""
+
+
+@app.command(epilog=_CROSSCHECK_HELP, short_help="Find out what an optimizer really computes.")
+def crosscheck(
+    factory: Annotated[str, typer.Argument(metavar="FACTORY", help="The optimizer, as package.module:name.")],
+    profile: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="What it claims to be: exact-newton, gauss-newton, approximate-newton, first-order."),
+    ] = "exact-newton",
+    rtol: Annotated[
+        float | None, typer.Option(help="Relative error that approximate-newton may have [default: 0.001].")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Run this check only; may be repeated, and take a,b,c.")
+    ] = None,
+    skip: Annotated[list[str] | None, typer.Option(metavar="ID", help="Leave this check out; as --only.")] = None,
+    xfail: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="Expected failures, a line `id: reason` for each.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer and smaller cases.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="More cases.")] = False,
+    seed: Annotated[int, typer.Option(metavar="INT", min=0, max=2**32 - 1, help="Which cases are drawn.")] = 0,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="Where the model lies: cpu or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(metavar="DTYPE", help="float64 or float32.")] = "float64",
+    time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="What one check may take.")] = 60.0,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Write the report as JSON.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="Write the report card as one HTML page.")
+    ] = None,
+) -> None:
+    """Cross-check an optimizer: run a profile's checks, and say what its steps are."""
+    with _messages():
+        from nntk.crosscheck.command import crosscheck as run
+        from nntk.reports import check_distinct, check_report
+        from nntk_reference import InputError
+
+        if quick and full:
+            raise InputError("--quick", "one of --quick and --full", "both")
+        reports = {"--json": json, "--html": html}
+        for option, path in reports.items():
+            if path is not None:
+                check_report(path, option)
+        check_distinct({"--xfail": xfail, **reports})
+        effort = "quick" if quick else "full" if full else "default"
+        code = run(
+            factory,
+            profile,
+            json=json,
+            html=html,
+            rtol=rtol,
+            only=only or [],
+            skip=skip or [],
+            expected_failures=xfail,
+            effort=effort,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            time_limit=time_limit,
+        )
+    raise typer.Exit(code)
+
+
 bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure, beside the machine's own GEMM rate.")
 app.add_typer(bench_app, name="bench")
 

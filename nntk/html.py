@@ -1,4 +1,4 @@
-"""The verification report as one HTML page that needs nothing else: no network, no scripts, figures inline."""
+"""A report as one HTML page that needs nothing else: no network, no scripts, figures inline."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import os
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nntk import drawing
@@ -26,17 +25,18 @@ class _Figure:
     fault: str = ""
 
 
-def page(record: Mapping[str, Any], panels: Sequence[Sequence[Panel]]) -> str:
-    """The page of a verification: `record` is what its JSON report holds, `panels` has the figures of each of its claims.
+def page(template: str, record: Mapping[str, Any], panels: Sequence[Sequence[Panel]]) -> str:
+    """The page that a template makes of what the JSON report holds, and of the figures of each of its parts.
 
     All text is escaped. A panel that cannot be drawn is replaced by a line that says why.
     """
-    source = resources.files("nntk").joinpath("templates/verify.html.j2").read_text("utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("nntk"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["seconds"] = seconds
     figures = [[_figure(panel, f"f{i}-{k}") for k, panel in enumerate(group)] for i, group in enumerate(panels)]
-    template = environment.from_string(source)
-    return template.render(record=record, figures=figures, light=drawing.LIGHT, dark=drawing.DARK) + "\n"
+    made = environment.get_template(f"{template}.html.j2")
+    return made.render(record=record, figures=figures, light=drawing.LIGHT, dark=drawing.DARK) + "\n"
 
 
 def _figure(panel: Panel, name: str) -> _Figure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import io
 import json
 import math
 import os
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ import nntk_accelerated as fast
 import nntk_reference as ref
 from nntk import __version__
 from nntk.reports import write_report
+from nntk.terminal import console, text
 from nntk_proofs_checks.claim import Problem
 from nntk_reference import (
     Ball,
@@ -563,7 +563,7 @@ def plan(problem: Problem, request: Request, report: Path | None = None) -> int:
     InputError if the report cannot be written.
     """
     check(problem, request)
-    out, err = _console(sys.stdout), _console(sys.stderr)
+    out, err = console(sys.stdout), console(sys.stderr)
     M, d = problem.X.shape
     _print(out, f"nntk {__version__}\ndata: {problem.source} (M = {M}, d = {d})")
     sys.stdout.flush()
@@ -579,63 +579,48 @@ def plan(problem: Problem, request: Request, report: Path | None = None) -> int:
 
 
 @contextmanager
-def _stages(console: Console) -> Iterator[Any]:
+def _stages(out: Console) -> Iterator[Any]:
     """A spinner on a terminal, a line for each part elsewhere."""
-    if not console.is_interactive:
+    if not out.is_interactive:
         yield lambda name: print(f"nntk plan: {name}", file=sys.stderr, flush=True)
         return
-    with console.status("") as status:
+    with out.status("") as status:
         yield lambda name: status.update(Text(name))
 
 
-_ASCII = str.maketrans({"λ": "lambda", "γ": "gamma", "β": "beta", "η": "eta", "α": "alpha", "σ": "sigma", "π": "pi", "̄": "_bar",
-                        "₁": "_1", "·": "*", "≤": "<=", "≥": ">=", "±": "+-", "ρ": "rho", "×": "x"})  # fmt: skip
+def _print(out: Console, words: str) -> None:
+    out.print(text(words, out))
 
 
-def _console(stream: TextIO) -> Console:
-    """Prints text as it is; lines are wrapped at words, and only on a terminal."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return Console(file=stream, width=None if stream.isatty() else 10_000, markup=False, highlight=False, emoji=False)
-
-
-def _shown(console: Console, text: str) -> str:
-    return text.translate(_ASCII) if console.options.ascii_only else text
-
-
-def _print(console: Console, text: str) -> None:
-    console.print(Text(_shown(console, text)))
-
-
-def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _table(out: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table with numbers to the right; one without column titles holds names, values and remarks."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=any(columns))
     for k, column in enumerate(columns):
-        table.add_column(_shown(console, column), justify="right" if any(columns) and k else "left")
+        table.add_column(text(column, out), justify="right" if any(columns) and k else "left")
     for row in rows:
-        table.add_row(*(_shown(console, cell) for cell in row))
-    console.print()
-    _print(console, title)
-    console.print(table)
+        table.add_row(*(text(cell, out) for cell in row))
+    out.print()
+    _print(out, title)
+    out.print(table)
 
 
-def _show(console: Console, made: Plan) -> None:
+def _show(out: Console, made: Plan) -> None:
     request = made.request
     at_rate = f"≥ {_percent(request.rate)} a step"
-    _table(console, f"Regularization ({request.activation}, β = {request.beta:g})", ("", "", ""), _regularization(made))
-    _table(console, "Width from which the damped Hessian is positive definite", ("", "", ""), _width(made))
+    _table(out, f"Regularization ({request.activation}, β = {request.beta:g})", ("", "", ""), _regularization(made))
+    _table(out, "Width from which the damped Hessian is positive definite", ("", "", ""), _width(made))
     columns = ("mode", "eigenvalue λ", at_rate, "Newton", "gradient descent")
-    _table(console, "Half-lives of the error in steps, in the limit of infinite width", columns, _mode_rows(made.modes))
-    _table(console, "Steps until every mode of the error has fallen to a thousandth", ("", "", ""), _step_rows(made))
+    _table(out, "Half-lives of the error in steps, in the limit of infinite width", columns, _mode_rows(made.modes))
+    _table(out, "Steps until every mode of the error has fallen to a thousandth", ("", "", ""), _step_rows(made))
     if made.cost is not None:
-        _table(console, f"One exact Newton step at N = {_width_text(made.planned_width)}", ("", "", ""), _cost_rows(made))
+        _table(out, f"One exact Newton step at N = {_width_text(made.planned_width)}", ("", "", ""), _cost_rows(made))
     if made.alternatives:
         titles = ("γ", "guaranteed width", f"modes at {at_rate}", "slowest half-life")
         rows = [_alternative_row(other, made.points) for other in made.alternatives]
-        _table(console, "Other regularizations, Newton", titles, rows)
-    console.print()
+        _table(out, "Other regularizations, Newton", titles, rows)
+    out.print()
     for line in _conclusion(made):
-        _print(console, line)
+        _print(out, line)
 
 
 def _percent(rate: float) -> str:

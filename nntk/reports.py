@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+from nntk import __version__
 from nntk_reference import InputError
 
-__all__ = ["check_distinct", "check_report", "seconds", "write_report"]
+__all__ = ["check_distinct", "check_report", "environment", "plain", "seconds", "shown_name", "write_report"]
+
+_DISTRIBUTIONS = ("numpy", "scipy", "mpmath", "python-flint", "torch", "sympy")
 
 
 def seconds(duration: float) -> str:
@@ -73,3 +81,39 @@ def _refusals(path: Path, option: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:  # the last two: links in a circle, a name with a null byte
         reason = getattr(error, "strerror", None) or error
         raise InputError(option, "a file that can be written", f"{str(path)!r} ({reason})") from None
+
+
+@cache
+def environment() -> dict[str, Any]:
+    """The machine and the versions, for a report."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "versions": {"nntk": __version__, **{name: _version(name) for name in _DISTRIBUTIONS}},
+    }
+
+
+def shown_name(path: Path) -> str:
+    """A file's name; what is not UTF-8 in it is shown escaped."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def plain(value: Any) -> Any:
+    """The same of JSON's own types. JSON has no NaN and no infinity: such a number is null."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, bool | str | int | None):
+        return value
+    number = float(value)
+    return number if math.isfinite(number) else None

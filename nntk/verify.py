@@ -22,56 +22,36 @@ The JSON report, schema 1; whoever reads it should ignore keys that are not list
 
 from __future__ import annotations
 
-import difflib
-import io
 import json as jsonlib
-import math
-import os
-import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from nntk import __version__
-from nntk.reports import seconds, write_report
+from nntk.reports import environment, plain, seconds, shown_name, write_report
+from nntk.selection import choose
+from nntk.terminal import columns, console, count, decisive, one_line, progress, text
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, Result, run
 from nntk_reference import InputError, Verdict
 
-__all__ = ["UnknownClaimError", "select", "verify"]
+__all__ = ["select", "verify"]
 
-_OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠", "≲": ">", "≈": "≉"}
-_ASCII = str.maketrans({"≤": "<=", "≥": ">=", "≠": "!=", "≲": "<~", "≈": "~", "≉": "!~", "π": "pi"})
 _NOT_APPLICABLE = "not applicable"
-_DISTRIBUTIONS = ("numpy", "scipy", "mpmath", "python-flint", "torch", "sympy")
-
-
-class UnknownClaimError(InputError):
-    """No claim has this id; the message offers the nearest one."""
 
 
 def select(only: Sequence[str], claims: Mapping[str, Claim]) -> list[Claim]:
-    """The claims that `only` names, in the order of the report; all of them if it is empty.
-
-    An entry of `only` is an id, or several with commas between. Raises UnknownClaimError.
-    """
-    ids = [id.strip() for entry in only for id in entry.split(",")]
-    for id in ids:
-        if id not in claims:
-            (near,) = difflib.get_close_matches(id.lower(), claims, n=1, cutoff=0)
-            raise UnknownClaimError("--only", f"one of {', '.join(claims)}", f"{id!r} (did you mean {near!r}?)")
-    return [claim for id, claim in claims.items() if id in ids or not ids]
+    """The claims that `only` names, in the order of the report; all of them if it is empty. Raises UnknownIdError."""
+    chosen = choose("--only", only, claims)
+    return [claims[id] for id in chosen or claims]
 
 
 def verify(
@@ -91,7 +71,7 @@ def verify(
     """
     if html is not None:
         from nntk.html import page  # here, before the work: were something missing from the installation, it would be in vain
-    out, err = _console(sys.stdout), _console(sys.stderr)
+    out, err = console(sys.stdout), console(sys.stderr)
     started, start = datetime.now(UTC), time.perf_counter()
     results: list[Result] = []
     told = 0
@@ -119,12 +99,12 @@ def verify(
 
     def write_html() -> None:
         if html is not None:
-            write_report(html, page(record(), [result.finding.panels for result in results]), "--html")
+            write_report(html, page("verify", record(), [result.finding.panels for result in results]), "--html")
 
     M, d = problem.X.shape
     head, row = _table(claims, out)
-    show(_text(f"nntk {__version__}, effort {effort.name.lower()}, seed {problem.seed}", out))
-    show(_text(f"data: {problem.source} (M = {M}, d = {d})", out))
+    show(text(f"nntk {__version__}, effort {effort.name.lower()}, seed {problem.seed}", out))
+    show(text(f"data: {problem.source} (M = {M}, d = {d})", out))
     show()
     if head is not None:
         show(head)
@@ -133,7 +113,7 @@ def verify(
         reports.callback(write_json)
         try:
             for claim in claims:
-                with _progress(f"{len(results) + 1}/{len(claims)} {claim.id}", err):
+                with progress(f"{len(results) + 1}/{len(claims)} {claim.id}", err):
                     results.append(run(claim, problem, effort))
                 show_rows()
                 with suppress(InputError):  # the last one raises it
@@ -143,8 +123,8 @@ def verify(
         show_rows()
         show()
         for note in _notes(results):
-            show(_text(note, out))
-        show(_text(f"{_summary(results, len(claims))} ({seconds(time.perf_counter() - start)})", out))
+            show(text(note, out))
+        show(text(f"{_summary(results, len(claims))} ({seconds(time.perf_counter() - start)})", out))
     if interrupted:
         print(f"nntk: interrupted; left out: {', '.join(_left_out(claims, results)) or 'nothing'}", file=sys.stderr)
         return 130
@@ -167,8 +147,8 @@ def _left_out(claims: Sequence[Claim], results: Sequence[Result]) -> list[str]:
 def _summary(results: Sequence[Result], total: int) -> str:
     applicable = [result for result in results if result.finding.applies]
     idle = len(results) - len(applicable)
-    hold = _count(sum(r.finding.verdict is Verdict.HOLDS for r in applicable), total - idle, "claim")
-    refuted = _count(sum(r.control.verdict is Verdict.REFUTED for r in applicable), total - idle, "control")
+    hold = count(sum(r.finding.verdict is Verdict.HOLDS for r in applicable), total - idle, "claim")
+    refuted = count(sum(r.control.verdict is Verdict.REFUTED for r in applicable), total - idle, "control")
     verb = "holds" if hold == "1 claim" else "hold"
     return f"{hold} {verb}, {refuted} refuted" + (f", {idle} {_NOT_APPLICABLE}" if idle else "")
 
@@ -179,101 +159,43 @@ def _notes(results: Sequence[Result]) -> list[str]:
     for result in results:
         id, finding, control = result.claim.id, result.finding, result.control
         if not finding.applies:
-            notes.append(f"{id}: {_NOT_APPLICABLE}: {_one_line(finding.why)}")
+            notes.append(f"{id}: {_NOT_APPLICABLE}: {one_line(finding.why)}")
             continue
         if finding.verdict is not Verdict.HOLDS:
-            notes.append(f"{id}: {_one_line(finding.why)}")
+            notes.append(f"{id}: {one_line(finding.why)}")
         if control.verdict is not Verdict.REFUTED:
-            notes.append(f"{id}: control {control.verdict.value}: {_one_line(control.why)}")
+            notes.append(f"{id}: control {control.verdict.value}: {one_line(control.why)}")
     if results and not any(result.finding.applies for result in results):
         notes.append("nothing was verified: no claim applies to the data set")
     return notes
 
 
-def _decisive(finding: Finding) -> str:
-    """The number beside its limit, as the verdict has it (3 > 1 if 3 ≤ 1 is refuted), to enough digits to see it."""
-    a, b, relation = finding.number, finding.limit, finding.relation
-    if a is None:
-        return "-"
-    if b is None:
-        return _digits(a, 3)
-    if finding.verdict is Verdict.REFUTED:
-        relation = _OPPOSITE.get(relation, relation)
-    elif finding.verdict is Verdict.UNDECIDED:
-        relation += "?"
-    digits = next((n for n in range(3, 17) if a == b or _digits(a, n) != _digits(b, n)), 17)
-    return f"{_digits(a, digits)} {relation} {_digits(b, digits)}"
-
-
-def _digits(number: float, digits: int) -> str:
-    return str(int(number)) if abs(number) < 1e6 and number == int(number) else f"{number:.{digits}g}"
-
-
-def _count(number: int, total: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}" if number == total else f"{number} of {total} {noun}s"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 # --- on the terminal -------------------------------------------------------------------------------------------------
 
 
-def _console(stream: TextIO) -> Console:
-    """Prints text as it is: brackets are intervals here, not markup. Lines are wrapped at words, and only on a terminal."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return Console(file=stream, width=None if stream.isatty() else 10_000, markup=False, highlight=False, emoji=False)
-
-
-def _text(text: str, console: Console, style: str = "") -> Text:
-    return Text(text.translate(_ASCII) if console.options.ascii_only else text, style)
-
-
-def _progress(description: str, console: Console) -> Progress:
-    """The claim at work, on a terminal only, and gone when it is finished."""
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    progress = Progress(*columns, console=console, transient=True, disable=not console.is_interactive, redirect_stdout=False)
-    progress.add_task(description, total=None)
-    return progress
-
-
-def _table(claims: Sequence[Claim], console: Console) -> tuple[Text | None, Callable[[Result], Text]]:
+def _table(claims: Sequence[Claim], out: Console) -> tuple[Text | None, Callable[[Result], Text]]:
     """(the head of the table, what makes a claim's row), laid out before anything is known of the results.
 
     Where the console is too narrow for columns there is no head, and a row is a sentence.
     """
     titles = ("claim", "verdict", "evidence", "number and limit", "cases", "control", "time")
     widths = (max([5, *(len(claim.id) for claim in claims)]), 7, 9, 17, 5, 7, 6)
-    gap = 2 if sum(widths) + 2 * len(widths[1:]) <= console.width else 1
-    narrow = sum(widths) + gap * len(widths[1:]) > console.width
-
-    def line(cells: Iterable[Text]) -> Text:
-        """A cell that is too wide moves those after it, and no further than it must."""
-        text, start = Text(), 0
-        for title, width, cell in zip(titles, widths, cells, strict=True):
-            begin = start + (width - cell.cell_len if title in ("cases", "time") else 0)
-            text.append(" " * max(begin - text.cell_len, 1 if text else 0))
-            text.append_text(cell)
-            start += width + gap
-        return text
+    head, line = columns(titles, widths, ("cases", "time"), out)
 
     def row(result: Result) -> Text:
         finding = result.finding
         verdict, control = _verdict(finding, Verdict.HOLDS), _verdict(result.control, Verdict.REFUTED)
-        evidence, number, cases = result.claim.evidence.value, _decisive(finding), str(finding.cases)
+        evidence, number, cases = result.claim.evidence.value, decisive(finding), str(finding.cases)
         if not finding.applies:
             evidence, number, cases, control = "", "-", "-", Text("-")
-        if narrow and not finding.applies:
+        if head is None and not finding.applies:
             return Text.assemble(f"{result.claim.id}: ", verdict)
-        if narrow:
-            found = _text(f" ({evidence}), {number}, cases: {cases}, control ", console)
+        if head is None:
+            found = text(f" ({evidence}), {number}, cases: {cases}, control ", out)
             return Text.assemble(f"{result.claim.id}: ", verdict, found, control, f", {seconds(result.seconds)}")
-        cells = (Text(result.claim.id), verdict, evidence, number, cases, control, seconds(result.seconds))
-        return line(cell if isinstance(cell, Text) else _text(cell, console) for cell in cells)
+        return line((result.claim.id, verdict, evidence, number, cases, control, seconds(result.seconds)))
 
-    return None if narrow else line(Text(title, "bold") for title in titles), row
+    return head, row
 
 
 def _verdict(finding: Finding, wanted: Verdict) -> Text:
@@ -320,19 +242,18 @@ def _record(
         "seconds": duration,
         "data": {
             "source": problem.source,
-            "file": None if data is None else _name(data),
+            "file": None if data is None else shown_name(data),
             "points": problem.X.shape[0],
             "dimension": problem.X.shape[1],
         },
         "effort": effort.name.lower(),
         "seed": problem.seed,
-        "environment": _environment(),
+        "environment": environment(),
         "summary": _summary(results, len(claims)),
         "left_out": _left_out(claims, results),
         "claims": entries,
     }
-    plain: dict[str, Any] = _plain(record)
-    return plain
+    return dict(plain(record))
 
 
 def _found(finding: Finding) -> dict[str, Any]:
@@ -343,14 +264,14 @@ def _found(finding: Finding) -> dict[str, Any]:
         "number": finding.number,
         "relation": finding.relation,
         "limit": finding.limit,
-        "shown": _decisive(finding),
+        "shown": decisive(finding),
         "cases": finding.cases,
     }
 
 
 def _commands(id: str, seed: int, effort: Effort, data: Path | None) -> dict[str, str]:
     """The command lines that repeat one claim's check."""
-    name, file = effort.name.lower(), [] if data is None else [_name(data)]
+    name, file = effort.name.lower(), [] if data is None else [shown_name(data)]
     reproduce = ["nntk", "verify", "--only", id, "--seed", str(seed)]
     test = ["pytest", "--pyargs", "nntk_proofs_checks", "-k", id, f"--nntk-seed={seed}", f"--nntk-effort={name}"]
     if effort is not Effort.DEFAULT:
@@ -358,38 +279,3 @@ def _commands(id: str, seed: int, effort: Effort, data: Path | None) -> dict[str
     for option, line in (("--data", reproduce), ("--nntk-data", test)):
         line.extend([option, *file] if file else [])
     return {"reproduce": shlex.join(reproduce), "test": shlex.join(test)}
-
-
-@cache
-def _environment() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "versions": {"nntk": __version__, **{name: _version(name) for name in _DISTRIBUTIONS}},
-    }
-
-
-def _name(path: Path) -> str:
-    """A file's name; what is not UTF-8 in it is shown escaped."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _plain(value: Any) -> Any:
-    """The same of JSON's own types. JSON has no NaN and no infinity: such a number is null."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, bool | str | int | None):
-        return value
-    number = float(value)
-    return number if math.isfinite(number) else None

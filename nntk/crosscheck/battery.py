@@ -115,7 +115,6 @@ class Report:
     left_out: Mapping[str, str]
     started: datetime
     seconds: float
-    reproduce: str = ""
     complete: bool = True
 
     @property
@@ -131,23 +130,6 @@ class Report:
     def failed(self) -> tuple[CheckResult, ...]:
         """The results that the report does not pass with."""
         return tuple(r for r in self.results if not r.good)
-
-    def __str__(self) -> str:
-        from nntk.crosscheck.report import text
-
-        return text(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What the JSON report holds (nntk.crosscheck.report)."""
-        from nntk.crosscheck.report import record
-
-        return record(self)
-
-    def to_html(self) -> str:
-        """The report card as one HTML page."""
-        from nntk.crosscheck.report import card
-
-        return card(self)
 
 
 def check_optimizer(
@@ -333,6 +315,7 @@ class _Tally:
     refused: int = 0
     unresolved: int = 0
     refusal: str = ""
+    vague: str = ""
     panels: tuple[Any, ...] = ()
     at: Case | None = None
 
@@ -344,7 +327,7 @@ class _Tally:
             self.refused, self.refusal = self.refused + 1, self.refusal or reading.refused
             return False
         if reading.unresolved or (reading.ratio <= 1 and _UNRESOLVED < reading.limit < math.inf):
-            self.unresolved += 1
+            self.unresolved, self.vague = self.unresolved + 1, self.vague or reading.why
             return False
         if self.worst is None or reading.ratio > self.worst.ratio:
             self.worst = reading
@@ -410,12 +393,12 @@ def _finding(tally: _Tally, error: str) -> Finding:
     if tally.refused:
         notes.append(f"{tally.refused} of {tally.cases} cases refused aloud ({tally.refusal})")
     if tally.unresolved:
-        notes.append(f"{tally.unresolved} of {tally.cases} cases too ill-conditioned to tell")
+        notes.append(f"{tally.unresolved} of {tally.cases} cases cannot tell ({tally.vague})")
     worst, judged = tally.worst, tally.cases - tally.refused - tally.unresolved
     if worst is None:
         verdict = Verdict.UNDECIDED
-        why = error or "no case could be judged"
-        return Finding(verdict, None, "", None, tally.cases, "; ".join([why, *notes]), panels=tally.panels)
+        why = "; ".join(filter(None, (error, *notes))) or "no case was run"
+        return Finding(verdict, None, "", None, tally.cases, why, panels=tally.panels)
     refuted = worst.ratio > 1
     verdict = Verdict.REFUTED if refuted else Verdict.UNDECIDED if error else Verdict.HOLDS
     count = [f"{tally.failures} of {judged} cases fail"] if tally.failures and tally.cases > 1 else []

@@ -132,7 +132,7 @@ class Target:
         return float(np.linalg.norm(residual)) / scale if scale else 0.0
 
     def arbiter(self, step: Array) -> float:
-        """The forward error of Δ against Δ* from 200-bit balls, before an optimizer is refused for what may be float64's fault."""
+        """The forward error of Δ against Δ* from 200-bit balls: what float64 may have got wrong is no optimizer's fault."""
         p, ball = self.point, Ball(200)
         net = p.network
         A = hessian(net, p.problem.X, p.problem.y, arithmetic=ball) if self.curvature else _gauss_newton(p, ball)

@@ -94,7 +94,7 @@ def _same_neuron(o: Observation) -> Array:
 def _same_tensor(o: Observation) -> Array:
     N, D = o.point.theta.shape
     kinds = np.tile([0, *[1] * (D - 2), 2], N)
-    return (kinds[:, None] == kinds[None, :]).astype(float)
+    return np.asarray(kinds[:, None] == kinds[None, :], np.float64)
 
 
 def _saddle_free(o: Observation) -> Array:

@@ -282,8 +282,10 @@ def test_a_figure_that_cannot_be_drawn_is_said_and_costs_nothing_else(report: Ca
 
 
 def test_template_is_part_of_the_package() -> None:
-    template = resources.files("nntk").joinpath("templates/verify.html.j2")
-    assert template.read_text("utf-8").startswith("<!doctype html>")
+    templates = resources.files("nntk").joinpath("templates")
+    assert templates.joinpath("base.html.j2").read_text("utf-8").startswith("<!doctype html>")
+    for name in ("verify", "crosscheck"):
+        assert templates.joinpath(f"{name}.html.j2").read_text("utf-8").startswith('{% extends "base.html.j2" %}')
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

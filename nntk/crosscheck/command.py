@@ -1,0 +1,65 @@
+"""`nntk crosscheck`: the battery on the terminal, a row for each check as it is finished, and the reports."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from nntk.crosscheck.battery import CheckResult, check_optimizer
+from nntk.crosscheck.checks import CHECKS
+from nntk.crosscheck.report import card, details, heading, record, table
+from nntk.crosscheck.setting import profile as known_profile
+from nntk.reports import write_report
+from nntk.terminal import console, progress
+
+__all__ = ["crosscheck"]
+
+
+def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | None, **options: Any) -> int:
+    """Run `check_optimizer`, print its results as they come, and write the reports.
+
+    Returns the exit code: 0 if the optimizer is accepted, 1 if not, 130 after Ctrl-C, when what is finished is reported.
+    Raises InputError for bad options, a factory that makes no optimizer, or a report that cannot be written.
+    """
+    out, err = console(sys.stdout), console(sys.stderr)
+    head, row = table(list(CHECKS), out)
+    chosen = known_profile(profile)
+    bars: list[Progress] = []
+    shown = False
+
+    def start(id: str) -> None:
+        nonlocal shown
+        if not shown:  # not before the options and the factory are known to be good
+            asked = f"{options['dtype']} on {options['device']}, effort {options['effort']}, seed {options['seed']}"
+            heading(factory, chosen.name, chosen.statement, asked, out)
+            if head is not None:
+                out.print(head)
+            shown = True
+        bars.append(progress(id, err))
+        bars[-1].start()
+
+    def finished(result: CheckResult) -> None:
+        bars.pop().stop()
+        out.print(row(result))
+
+    try:
+        report = check_optimizer(factory, profile, progress=start, finished=finished, **options)
+    finally:
+        for bar in bars:
+            bar.stop()
+    with ExitStack() as reports:  # each is written even where stdout or the other report fails
+        if html is not None:
+            reports.callback(lambda: write_report(html, card(report), "--html"))
+        if json is not None:
+            text = jsonlib.dumps(record(report), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
+            reports.callback(lambda: write_report(json, text))
+        details(report, out)
+    if not report.complete:
+        print("nntk: interrupted", file=sys.stderr)
+        return 130
+    return 0 if report.passed else 1

@@ -1,0 +1,205 @@
+"""The cross-check as tests, one for each check: what the pytest plugin's items run, and a decorator for test modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from nntk.crosscheck.battery import TIME_LIMIT, CheckResult, Report, check_optimizer, read_expected_failures
+from nntk.crosscheck.checks import CHECKS
+from nntk_reference import InputError, Verdict
+
+__all__ = ["Candidate", "CheckFailed", "candidate", "parametrize_with_checks"]
+
+Factory = Callable[..., Any] | str
+
+_DIAGNOSED_WITH = "deterministic"
+"""A check of every profile that takes little time."""
+
+
+class CheckFailed(AssertionError):
+    """The optimizer does not pass a check. The message is all there is to say, from the reason to a program that shows it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An optimizer to be cross-checked one check at a time.
+
+    ids        of the checks to run. `left_out` says why each of the others is not.
+    expected   {id: reason} of those of them that are expected to fail.
+    arguments  the other arguments of check_optimizer.
+    """
+
+    factory: Factory
+    name: str
+    ids: tuple[str, ...]
+    left_out: Mapping[str, str]
+    expected: Mapping[str, str]
+    arguments: Mapping[str, Any]
+
+    def run(self, id: str) -> CheckResult:
+        """One check. Raises KeyboardInterrupt."""
+        expected = {id: self.expected[id]} if id in self.expected else None
+        report = _finished(
+            check_optimizer(self.factory, only=[id], expected_failures=expected, diagnose=False, **self.arguments)
+        )
+        return report.results[0]
+
+    @cached_property
+    def diagnosis(self) -> str:
+        """What the optimizer's steps are, a line for each kind of system; found out once."""
+        arguments = {**self.arguments, "effort": "quick"}
+        report = _finished(check_optimizer(self.factory, only=[_DIAGNOSED_WITH], **arguments))
+        return "\n".join(f"{d.group}: {d.words}" for d in report.diagnosis)
+
+    def diagnosis_of(self, result: CheckResult) -> str:
+        """The diagnosis, where the result calls for one: not if nothing is wrong, nor where there was no step."""
+        wrong = result.finding.applies and result.outcome not in ("informative", "error")
+        return self.diagnosis if wrong and result.finding.verdict is not Verdict.HOLDS and not result.trace else ""
+
+    def properties(self, result: CheckResult) -> list[tuple[str, str]]:
+        """What is recorded of a result beside its outcome, as text."""
+        finding = result.finding
+        told: dict[str, Any] = {
+            "optimizer": self.name,
+            "check": result.id,
+            "outcome": result.outcome,
+            "number": finding.number,
+            "limit": finding.limit,
+            "cases": finding.cases,
+            "why": finding.why,
+            "diagnosis": self.diagnosis_of(result),
+        }
+        return [(f"nntk-{key}", "" if value is None else str(value)) for key, value in told.items()]
+
+    def judge(self, result: CheckResult) -> None:
+        """Raises CheckFailed for a result that is not good, and pytest's Skipped for a check that does not apply."""
+        __tracebackhide__ = True
+        if result.outcome == "skipped":
+            pytest.skip(result.finding.why)
+        if result.outcome not in ("passed", "informative", "xpassed"):  # the mark makes a failure of the last
+            raise CheckFailed(self._message(result))
+
+    def check(self, id: str) -> None:
+        """Run one check and judge it."""
+        __tracebackhide__ = True
+        self.judge(self.run(id))
+
+    def _message(self, result: CheckResult) -> str:
+        finding, failure = result.finding, result.failure
+        numbers = [] if finding.number is None else [f"number {finding.number:.3g}"]
+        numbers += [] if finding.limit is None else [f"limit {finding.limit:.3g}"]
+        numbers += [f"{finding.cases} cases", *(f"{key} {self.arguments[key]}" for key in ("profile", "effort", "seed"))]
+        parts = [
+            f"{result.outcome}: {finding.why}",
+            f"{result.id} of {self.name}: {result.check.statement} ({', '.join(numbers)})",
+            result.trace,
+            self.diagnosis_of(result),
+        ]
+        if failure is not None:
+            parts += [f"smallest case: {failure.case}", f"a program that shows it:\n\n{failure.snippet.rstrip()}"]
+        return "\n".join(part for part in parts if part)
+
+
+def _finished(report: Report) -> Report:
+    if not report.complete:
+        raise KeyboardInterrupt
+    return report
+
+
+def candidate(
+    factory: Factory,
+    *,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    expected_failures: Mapping[str, str] | Path | str | None = None,
+    name: str | None = None,
+    **arguments: Any,
+) -> Candidate:
+    """A candidate whose factory makes an optimizer. Takes the arguments of check_optimizer; raises InputError, FactoryError."""
+    reached = []
+
+    def stop(id: str) -> NoReturn:
+        reached.append(id)
+        raise KeyboardInterrupt
+
+    # Interrupted before its first check, the battery has looked at its arguments, and knows what it would run.
+    report = check_optimizer(
+        factory, only=only, skip=skip, expected_failures=expected_failures, diagnose=False, progress=stop, **arguments
+    )
+    if not reached:
+        raise KeyboardInterrupt
+    ids = tuple(id for id in CHECKS if id not in report.left_out)
+    judged = {id for id in ids if report.profile.name not in CHECKS[id].informative}
+    expected = {id: reason for id, reason in read_expected_failures(expected_failures).items() if id in judged}
+    return Candidate(factory, name or report.subject, ids, report.left_out, expected, arguments)
+
+
+def parametrize_with_checks(
+    factories: Sequence[Factory | Mapping[str, Factory]] | Mapping[str, Factory],
+    profile: str = "exact-newton",
+    *,
+    rtol: float | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    expected_failures: Mapping[str, str] | Path | str | None = None,
+    effort: str = "default",
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float64",
+    time_limit: float = TIME_LIMIT,
+) -> pytest.MarkDecorator:
+    """Parametrize a test by the checks of a profile, on each of some optimizers.
+
+        @nntk.parametrize_with_checks([factory])
+        def test_my_optimizer(check):
+            check()
+
+    The tests are called `factory-step-matches` and so on. check() raises CheckFailed, an AssertionError, where the optimizer
+    does not pass, and skips where the check does not apply; expected failures are strict xfails.
+
+    factories  functions, "package.module:factory", or {name: factory} to give names. The other arguments are those of
+               check_optimizer, and hold for every factory.
+
+    Raises InputError for bad arguments, and FactoryError for something that makes no optimizer.
+    """
+    arguments: dict[str, Any] = {
+        "profile": profile,
+        "rtol": rtol,
+        "effort": effort,
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "time_limit": time_limit,
+    }
+    expected = read_expected_failures(expected_failures)
+    parameters, names = [], set()
+    for name, factory in _named(factories):
+        one = candidate(factory, only=only, skip=skip, expected_failures=expected, name=name, **arguments)
+        short = name or one.name.rpartition(":")[2]
+        if short in names:
+            raise InputError("factories", "a name for each: {name: factory}", f"{short!r} twice")
+        names.add(short)
+        for id in one.ids:
+            marks = [pytest.mark.xfail(reason=one.expected[id], strict=True)] if id in one.expected else []
+            parameters.append(pytest.param(partial(one.check, id), id=f"{short}-{id}", marks=marks))
+    return pytest.mark.parametrize("check", parameters)
+
+
+def _named(
+    factories: Sequence[Factory | Mapping[str, Factory]] | Mapping[str, Factory],
+) -> list[tuple[str | None, Factory]]:
+    wanted = "a list of factories, or {name: factory}"
+    if isinstance(factories, str) or not isinstance(factories, Sequence | Mapping):
+        raise InputError("factories", wanted, repr(factories))
+    named: list[tuple[str | None, Factory]] = []
+    for entry in [factories] if isinstance(factories, Mapping) else factories:
+        named += entry.items() if isinstance(entry, Mapping) else [(None, entry)]
+    if not named:
+        raise InputError("factories", wanted, "none")
+    return named
