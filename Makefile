@@ -14,6 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 STAMP := $(VENV)/.installed
+GALLERY := $(VENV)/.installed-gallery
 WORKERS ?= 2
 
 HYPOTHESIS_PROFILE ?= ci
@@ -25,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for each worker's linear algebra: the workers already fill the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install verify test lint bench format clean
+.PHONY: help install verify test lint bench gallery format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -53,6 +54,9 @@ bench: $(STAMP) ## run the benchmarks
 		exit "$$rc"; \
 	fi
 
+gallery: $(GALLERY) ## cross-check published optimizers and write docs/gallery.md
+	$(ONE_THREAD) $(BIN)/python -m nntk.gallery --write docs/gallery.md
+
 format: $(STAMP) ## sort imports and lay out the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -78,5 +82,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt pip setuptools
 	$(PIP) install --quiet --constraint constraints.txt hatchling editables
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(PIP) check
+	@touch $@
+
+# The published optimizers come on top, for the one target that needs them.
+$(GALLERY): $(STAMP)
+	@rm -f $@
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,gallery]'
 	$(PIP) check
 	@touch $@

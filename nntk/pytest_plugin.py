@@ -5,7 +5,6 @@ It imports only pytest until its fixtures are used, or an optimizer is given.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -110,7 +109,7 @@ class _CrossCheck:
         """Add the checks to what the session collects, whatever files there are."""
         report = yield
         if isinstance(collector, pytest.Session) and report.passed:
-            report.result.append(_Root.from_parent(collector, name=_ROOT, nodeid=_ROOT, plugin=self))
+            report.result.append(Optimizers.from_parent(collector, name=_ROOT, nodeid=_ROOT, plugin=self))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -122,7 +121,8 @@ class _CrossCheck:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """A section for each optimizer of which a check was run."""
         for candidate in self.candidates:
-            results = {id: told for (name, id), told in self.results.items() if name == candidate.name}
+            keys = {id: (candidate.name, id) for id in candidate.ids}
+            results = {id: self.results[key] for id, key in keys.items() if key in self.results}
             if results:
                 terminalreporter.section(f"cross-check of {candidate.name} as {candidate.arguments['profile']}")
                 for line in _summary(candidate, results):
@@ -130,17 +130,21 @@ class _CrossCheck:
 
 
 def _candidates(config: pytest.Config) -> list[Candidate]:
-    from nntk.crosscheck import read_expected_failures
+    from nntk.crosscheck import FactoryError, read_expected_failures
     from nntk.crosscheck.testing import candidate
     from nntk_reference import InputError
 
     arguments = {name: config.getoption(f"nntk_{name}") for name in ("profile", "rtol", "effort", "seed", "device", "dtype")}
+    found, name = [], ""
     try:
         expected = read_expected_failures(config.getoption("nntk_xfail"))
-        names = dict.fromkeys(config.getoption("nntk_optimizer"))
-        return [candidate(name, expected_failures=expected, **arguments) for name in names]
+        for name in dict.fromkeys(config.getoption("nntk_optimizer")):
+            found.append(candidate(name, expected_failures=expected, **arguments))
+    except FactoryError as error:
+        raise pytest.UsageError(f"nntk: --nntk-optimizer {name}: {error}") from error
     except InputError as error:
         raise pytest.UsageError(f"nntk: {error}") from error
+    return found
 
 
 def _node_id(*parts: str) -> str:
@@ -157,32 +161,36 @@ def _take_node_ids(args: list[str], known: Sequence[str]) -> list[str]:
     return [id for id in known if not given or any(f"{id}::".startswith(f"{arg}::") for arg in given)]
 
 
-class _Root(pytest.Collector):
-    """All optimizers."""
+class Optimizers(pytest.Collector):
+    """Every optimizer given by --nntk-optimizer."""
 
     def __init__(self, *, plugin: _CrossCheck, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plugin = plugin
 
-    def collect(self) -> Iterator[_Optimizer]:
+    def collect(self) -> Iterator[Optimizer]:
         for candidate in self.plugin.candidates:
-            yield _Optimizer.from_parent(
+            yield Optimizer.from_parent(
                 self, name=candidate.name, nodeid=_node_id(candidate.name), candidate=candidate, chosen=self.plugin.chosen
             )
 
 
-class _Optimizer(pytest.Collector):
+class Optimizer(pytest.Collector):
+    """The checks of one optimizer."""
+
     def __init__(self, *, candidate: Candidate, chosen: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.candidate, self.chosen = candidate, chosen
 
-    def collect(self) -> Iterator[_Check]:
+    def collect(self) -> Iterator[Check]:
         for id in self.candidate.ids:
             if _node_id(self.name, id) in self.chosen:
-                yield _Check.from_parent(self, name=id, nodeid=_node_id(self.name, id), candidate=self.candidate)
+                yield Check.from_parent(self, name=id, nodeid=_node_id(self.name, id), candidate=self.candidate)
 
 
-class _Check(pytest.Item):
+class Check(pytest.Item):
+    """One check of one optimizer."""
+
     def __init__(self, *, candidate: Candidate, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.candidate = candidate
@@ -191,36 +199,36 @@ class _Check(pytest.Item):
             self.add_marker(pytest.mark.xfail(reason=candidate.expected[self.name], strict=True))
 
     def runtest(self) -> None:
-        from nntk.crosscheck.testing import CheckFailed
-
         result = self.candidate.run(self.name)
         self.user_properties += self.candidate.properties(result)
-        try:
-            self.candidate.judge(result)
-        except CheckFailed as failure:  # its message says everything; a traceback would show our own frames
-            pytest.fail(str(failure), pytrace=False)
+        if result.outcome == "skipped":
+            pytest.skip(result.finding.why)
+        if complaint := self.candidate.complaint(result):
+            pytest.fail(complaint, pytrace=False)  # it says everything; a traceback would show our own frames
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.config.rootpath / _ROOT, None, f"{self.name} of {self.candidate.name}"
 
 
+_OUTCOMES = ("passed", "failed", "undecided", "error", "xpassed", "xfailed", "skipped", "informative")
+
+
 def _summary(candidate: Candidate, results: dict[str, dict[str, Any]]) -> Iterator[str]:
-    outcomes = Counter(told["nntk-outcome"] for told in results.values())
+    ids = {outcome: [id for id, told in results.items() if told["nntk-outcome"] == outcome] for outcome in _OUTCOMES}
     cases = sum(int(told["nntk-cases"]) for told in results.values())
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    counts = ", ".join(f"{len(found)} {outcome}" for outcome, found in ids.items() if found)
     yield f"{len(results)} of {len(candidate.ids)} checks ran, on {cases} cases: {counts}"
     for outcome in ("failed", "undecided", "error", "xpassed"):
-        ids = [id for id, told in results.items() if told["nntk-outcome"] == outcome]
-        if ids:
-            yield f"{outcome}: {', '.join(ids)}"
+        if ids[outcome]:
+            yield f"{outcome}: {', '.join(ids[outcome])}"
     for id, told in results.items():
         reason = candidate.expected[id] if told["nntk-outcome"] == "xfailed" else told["nntk-why"]
         if told["nntk-outcome"] in ("xfailed", "skipped", "informative"):
             yield f"{told['nntk-outcome']} {id}: {reason}"
     if missing := [id for id in candidate.ids if id not in results]:
         yield f"not run: {', '.join(missing)}"
-    for id, why in candidate.left_out.items():
-        yield f"left out {id}: {why}"
+    for why in dict.fromkeys(candidate.left_out.values()):
+        yield f"left out, {why}: {', '.join(id for id, reason in candidate.left_out.items() if reason == why)}"
     diagnoses = [told["nntk-diagnosis"] for told in results.values() if told["nntk-diagnosis"]]
     if diagnoses:
         yield from diagnoses[0].splitlines()

@@ -26,7 +26,7 @@ import numpy as np
 from nntk_reference import FLOAT64, Ball, Network, NntkError, formulas, gradient, hessian, sample_network, solve
 from nntk_reference.arithmetic import Array
 
-__all__ = ["EPS", "THRESHOLD", "Case", "Point", "Problem", "Target", "case", "family", "ladder", "rounded"]
+__all__ = ["EPS", "THRESHOLD", "Case", "Point", "Problem", "Target", "case", "family", "ladder", "rounded", "solved"]
 
 EPS: Mapping[str, float] = MappingProxyType({"float32": 2.0**-23, "float64": 2.0**-52})
 """Spacing of the numbers next to 1. Every limit of the cross-check comes from here."""
@@ -54,7 +54,8 @@ class Problem:
 class Case:
     """A problem and where to start: θ (N, d+2), neuron by neuron (cᵢ, wᵢ, ηᵢ).
 
-    `kind` is "definite", "indefinite" or "nearly singular", of H + γ_N I at the start; `source` says how it was drawn.
+    `kind` is "definite", "indefinite", "ascent" (indefinite, and the exact step leads uphill) or "nearly singular", of
+    H + γ_N I at the start; `source` says how it was drawn.
     """
 
     problem: Problem
@@ -90,11 +91,8 @@ class Target:
     def step(self) -> Array:
         """Δ* (P,): float64, refined once; its own error is a small part of `limit`."""
         A, g = self.matrix, self.point.gradient
-        try:
-            step = np.linalg.solve(A, -g)
-            return np.asarray(step - np.linalg.solve(A, A @ step + g))
-        except np.linalg.LinAlgError:
-            return np.full_like(g, math.nan)
+        step = solved(A, -g)
+        return step - solved(A, A @ step + g)
 
     @cached_property
     def inverse_norm(self) -> float:
@@ -280,6 +278,14 @@ def _gauss_newton(p: Point, ball: Ball) -> Array:
     return formulas.gauss_newton_matrix(s)
 
 
+def solved(A: Array, b: Array) -> Array:
+    """A⁻¹b, or NaN where A is singular."""
+    try:
+        return np.asarray(np.linalg.solve(A, b))
+    except np.linalg.LinAlgError:
+        return np.full_like(b, math.nan)
+
+
 # --- which cases ---------------------------------------------------------------------------------------------------------
 
 
@@ -305,7 +311,7 @@ def case(
     `residual` scales the targets' distance from the network's outputs. Nearly singular: |A| |A⁻¹| is about 1/√eps.
     """
     rng = np.random.default_rng([seed, width, dim, points, *activation.encode(), *kind.encode()])
-    for _ in range(100):
+    for _ in range(300):
         net = sample_network(width, dim, beta=beta, activation=activation, seed=rng)
         theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
         X = rounded(rng.standard_normal((points, dim)), dtype)
@@ -317,7 +323,7 @@ def case(
         if damping is not None:
             problem = replace(problem, damping=float(rounded(damping, dtype)))
             return Case(problem, theta, kind, f"seed {seed}")
-    raise ArithmeticError(f"no {kind} case in 100 draws of N = {width}, d = {dim}, M = {points}, {activation}")
+    raise ArithmeticError(f"no {kind} case in 300 draws of N = {width}, d = {dim}, M = {points}, {activation}")
 
 
 def _definite(p: Point, dtype: str) -> float | None:
@@ -328,11 +334,27 @@ def _definite(p: Point, dtype: str) -> float | None:
 
 def _indefinite(p: Point, dtype: str) -> float | None:
     """A damping that leaves negative eigenvalues, as far from the spectra of -H and -S as one can be."""
-    lowest = float(np.linalg.eigvalsh(p.hessian)[0])
-    if lowest >= -1e-3 * p.matrix_size:
+    return _between(p, uphill=False)
+
+
+def _ascent(p: Point, dtype: str) -> float | None:
+    """As indefinite, and the exact step Δ leads uphill: g·Δ > 0, by more than 3 degrees."""
+    return _between(p, uphill=True)
+
+
+def _between(p: Point, uphill: bool) -> float | None:
+    values, vectors = np.linalg.eigh(p.hessian)
+    if values[0] >= -1e-3 * p.matrix_size:
         return None
-    dampings = np.geomspace(0.02, 0.9, 60) * -lowest
-    gaps = [_gap(p, damping) for damping in dampings]
+    blocks = np.linalg.eigvalsh(p.residual_blocks).reshape(-1)
+    dampings = np.geomspace(0.02, 0.9, 60) * -values[0]
+    shifted = values + dampings[:, None]
+    gaps = np.minimum(np.abs(shifted).min(axis=1), np.abs(blocks + dampings[:, None]).min(axis=1))
+    if uphill:
+        along = vectors.T @ p.gradient
+        steps = -along / shifted
+        angle = steps @ along / (np.linalg.norm(steps, axis=1) * (float(np.linalg.norm(along)) or 1.0))
+        gaps[angle <= 0.05] = 0.0
     best = int(np.argmax(gaps))
     return float(dampings[best]) if gaps[best] > 1e-3 * p.matrix_size else None
 
@@ -350,17 +372,12 @@ def _nearly_singular(p: Point, dtype: str) -> float | None:
     return float(-candidates[best] + math.sqrt(EPS[dtype]) * p.matrix_size)
 
 
-def _gap(p: Point, damping: float) -> float:
-    spectra = np.concatenate([np.linalg.eigvalsh(p.hessian), np.linalg.eigvalsh(p.residual_blocks).reshape(-1)])
-    return float(np.abs(spectra + damping).min())
-
-
 def _block_norm(p: Point) -> float:
     return float(np.abs(np.linalg.eigvalsh(p.residual_blocks)).max())
 
 
 _KINDS: Mapping[str, Callable[[Point, str], float | None]] = MappingProxyType(
-    {"definite": _definite, "indefinite": _indefinite, "nearly singular": _nearly_singular}
+    {"definite": _definite, "indefinite": _indefinite, "ascent": _ascent, "nearly singular": _nearly_singular}
 )
 
 _LADDER = (

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nntk.crosscheck.case import Case, Point, case
+from nntk.crosscheck.case import Case, Point, case, solved
 from nntk.crosscheck.checks import parts_of
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import SubjectError
@@ -66,13 +66,6 @@ class Diagnosis:
 
 
 # --- the catalogue -------------------------------------------------------------------------------------------------------
-
-
-def _solve(A: Array, b: Array) -> Array:
-    try:
-        return np.asarray(np.linalg.solve(A, b))
-    except np.linalg.LinAlgError:
-        return np.full_like(b, math.nan)
 
 
 def _damped(A: Array, o: Observation) -> Array:
@@ -132,7 +125,7 @@ MATRICES: dict[str, tuple[str, Callable[[Observation], Array]]] = {
 
 def _with_damping(name: str) -> Callable[[Observation], Iterator[Prediction]]:
     def predict(o: Observation) -> Iterator[Prediction]:
-        yield _solve(_damped(MATRICES[name][1](o), o), -o.point.gradient), ""
+        yield solved(_damped(MATRICES[name][1](o), o), -o.point.gradient), ""
 
     return predict
 
@@ -150,13 +143,15 @@ def _at_own_damping(name: str, rate: bool) -> Callable[[Observation], Iterator[P
         words = f"at {_times(mu / asked)} the damping asked for{_cause(mu / asked, len(o.point.problem.y))}"
         if rate:
             words += f" and step size {alpha:.4g}"
-        yield _solve(A + mu * np.eye(len(A)), -alpha * g), words
+        yield solved(A + mu * np.eye(len(A)), -alpha * g), words
 
     return predict
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.6g} times" if abs(ratio) > 1e-9 else "0 times"
+    if abs(ratio) <= 1e-9:
+        return "0 times"
+    return f"{ratio:.6g} times" if abs(ratio - 1) > 1e-5 else f"1 {ratio - 1:+.2g} times"
 
 
 def _cause(ratio: float, points: int) -> str:
@@ -193,9 +188,14 @@ def _zero(o: Observation) -> Iterator[Prediction]:
 def _levenberg(scaling: Callable[[Observation], Array]) -> Callable[[Observation], Iterator[Prediction]]:
     def predict(o: Observation) -> Iterator[Prediction]:
         A, mu = scaling(o), o.point.problem.damping
-        yield _solve(A + mu * np.diag(np.diag(A)), -o.point.gradient), ""
+        yield solved(A + mu * np.diag(np.diag(A)), -o.point.gradient), ""
 
     return predict
+
+
+def _marquardt_newton(o: Observation) -> Iterator[Prediction]:
+    p = o.point
+    yield solved(p.hessian + p.problem.damping * np.diag(np.diag(p.gauss_newton)), -p.gradient), ""
 
 
 def _residual_share(o: Observation) -> Iterator[Prediction]:
@@ -206,18 +206,18 @@ def _residual_share(o: Observation) -> Iterator[Prediction]:
     share = float(column @ right) / size if size else math.nan
     named = {0.5: "half the residual term S", -1.0: "the residual term S with the wrong sign", 2.0: "twice the residual term S"}
     words = next((name for value, name in named.items() if abs(share - value) < 1e-4), f"{share:.6g} times the residual term S")
-    yield _solve(_damped(p.gauss_newton + share * p.residual_hessian, o), -p.gradient), words
+    yield solved(_damped(p.gauss_newton + share * p.residual_hessian, o), -p.gradient), words
 
 
 def _dropped(o: Observation) -> Iterator[Prediction]:
     H = o.point.hessian
     parts = parts_of(H, *o.point.theta.shape)
     for name, part in parts.items():
-        yield _solve(_damped(H - part, o), -o.point.gradient), f"the coupling {name} dropped"
+        yield solved(_damped(H - part, o), -o.point.gradient), f"the coupling {name} dropped"
     kinds = np.tile(["c", *["w"] * (o.point.theta.shape[1] - 2), "η"], len(o.point.theta))
     for a, b in (("c", "w"), ("c", "η"), ("w", "η")):
         cross = (kinds[:, None] == a) & (kinds[None, :] == b)
-        yield _solve(_damped(np.where(cross | cross.T, 0.0, H), o), -o.point.gradient), f"every coupling {a}-{b} dropped"
+        yield solved(_damped(np.where(cross | cross.T, 0.0, H), o), -o.point.gradient), f"every coupling {a}-{b} dropped"
 
 
 def _conjugate_gradients(name: str) -> Callable[[Observation], Iterator[Prediction]]:
@@ -244,12 +244,12 @@ def _conjugate_gradients(name: str) -> Callable[[Observation], Iterator[Predicti
 
 def _neuron_left_out(o: Observation) -> Iterator[Prediction]:
     A, g = _damped(o.point.hessian, o), o.point.gradient
-    whole, (N, D) = _solve(A, -g), o.point.theta.shape
+    whole, (N, D) = solved(A, -g), o.point.theta.shape
     for i in range(N):
         rest = np.ones(N * D, bool)
         rest[i * D : (i + 1) * D] = False
         alone = np.zeros(N * D)
-        alone[rest] = _solve(A[np.ix_(rest, rest)], -g[rest])
+        alone[rest] = solved(A[np.ix_(rest, rest)], -g[rest])
         yield alone, f"neuron {i + 1} of {N} left out"
         yield np.where(rest, whole, 0.0), f"neuron {i + 1} of {N} not moved"
 
@@ -265,14 +265,14 @@ def _subsets(o: Observation) -> Iterator[Prediction]:
         for share, note in ((1.0, ""), (len(rows) / M, ", averaged over all")):
             part = replace(p, X=p.X[rows], y=p.y[rows]).at(o.point.theta)
             A = share * part.hessian + p.damping * np.eye(o.step.size)
-            yield _solve(A, -share * part.gradient), words + note
+            yield solved(A, -share * part.gradient), words + note
 
 
 def _stale(o: Observation) -> Iterator[Prediction]:
     for age, old in enumerate(reversed(o.earlier), start=1):
         words = f"with the curvature of {age} step{'s' if age > 1 else ''} before"
-        yield _solve(_damped(old.point.hessian, o), -o.point.gradient), words
-        yield _solve(_damped(old.point.hessian, o), -old.point.gradient), words.replace("curvature", "curvature and gradient")
+        yield solved(_damped(old.point.hessian, o), -o.point.gradient), words
+        yield solved(_damped(old.point.hessian, o), -old.point.gradient), words.replace("curvature", "curvature and gradient")
 
 
 def _twice(o: Observation) -> Iterator[Prediction]:
@@ -313,7 +313,7 @@ def _decay(o: Observation) -> Iterator[Prediction]:
 def _penalty(o: Observation) -> Iterator[Prediction]:
     theta, A = o.point.theta.reshape(-1), o.point.newton.matrix
     rate = -float(theta @ (A @ o.step + o.point.gradient)) / float(theta @ theta)
-    yield _solve(A, -o.point.gradient - rate * theta), f"with {rate:.6g} θ added to the gradient (weight decay)"
+    yield solved(A, -o.point.gradient - rate * theta), f"with {rate:.6g} θ added to the gradient (weight decay)"
 
 
 def _entries_clipped(o: Observation) -> Iterator[Prediction]:
@@ -325,7 +325,7 @@ def _catalogue() -> list[Explanation]:
     plain = [Explanation(name, words, 0, _with_damping(name)) for name, (words, _) in MATRICES.items()]
     newton, gauss = _with_damping("newton"), _with_damping("gauss-newton")
     others = [
-        Explanation("zero", "no step at all", 0, _zero),
+        Explanation("zero", "a zero step", 0, _zero),
         Explanation("gradient", "a gradient step", 0, _gradient),
         Explanation(
             "levenberg-marquardt",
@@ -334,6 +334,7 @@ def _catalogue() -> list[Explanation]:
             _levenberg(lambda o: o.point.gauss_newton),
         ),
         Explanation("scaled-damping", "Newton, damping times diag(H)", 0, _levenberg(lambda o: o.point.hessian)),
+        Explanation("marquardt-newton", "Newton with Levenberg–Marquardt's damping times diag(JᵀJ/M)", 0, _marquardt_newton),
         Explanation("coupling-dropped", "Newton,", 0, _dropped),
         Explanation("neuron-left-out", "Newton,", 0, _neuron_left_out),
         Explanation("data-subset", "Newton,", 0, _subsets),
@@ -463,7 +464,7 @@ def _inexact(observations: Sequence[Observation], error: float) -> tuple[str, st
     """(id, words) of steps that are Newton's but for an error: float32 inside, an unfinished solve, or noise."""
     single = [o.point.newton.matrix.astype(np.float32) for o in observations]
     lost = [
-        float(np.linalg.norm(_solve(A, -o.point.gradient.astype(np.float32)).astype(np.float64) - o.point.newton.step))
+        float(np.linalg.norm(solved(A, -o.point.gradient.astype(np.float32)).astype(np.float64) - o.point.newton.step))
         / float(np.linalg.norm(o.point.newton.step))
         for A, o in zip(single, observations, strict=True)
     ]
@@ -498,11 +499,11 @@ _SIZES = ((4, 2, 5, "tanh"), (6, 2, 4, "tanh"), (5, 2, 7, "sin"))
 
 
 def diagnose(setting: Setting) -> list[Diagnosis]:
-    """Observe first steps on three definite and three indefinite systems, and five in a row; explain each group."""
+    """Observe first steps on three definite and three indefinite systems, and six in a row twice; explain each group."""
     found = []
-    for kind in ("definite", "indefinite"):
-        cases = [case(kind, *size, seed=setting.seed, dtype=setting.dtype) for size in _SIZES]
-        found.append(_group(setting, kind, cases, 1))
+    for group, kinds in (("definite", ["definite"] * 3), ("indefinite", ["indefinite", "ascent", "ascent"])):
+        cases = [case(kind, *size, seed=setting.seed, dtype=setting.dtype) for kind, size in zip(kinds, _SIZES, strict=True)]
+        found.append(_group(setting, group, cases, 1))
     cases = [case("definite", *size, seed=setting.seed + 1, dtype=setting.dtype) for size in _SIZES[:2]]
     found.append(_group(setting, "consecutive", cases, 6))
     return found

@@ -122,10 +122,12 @@ class Setting:
         return rounding if self.rtol is None else max(rounding, self.rtol)
 
     def slack(self, target: Target, step: Array) -> float:
-        """What |A Δ + g| may be for a step that is as accurate as asked for."""
+        """What |A Δ + g| may be for a step that is as accurate as asked for; what it is, if that is less."""
         p, size = target.point, float(np.linalg.norm(step))
         moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))))
-        rounding = target.backward_limit(self.dtype) * (p.matrix_size * size + p.gradient_size) + moved
+        scale = p.matrix_size * size + p.gradient_size
+        seen = 2 * float(np.linalg.norm(target.matrix @ step + p.gradient)) + THRESHOLD * p.operations * EPS["float64"] * scale
+        rounding = min(target.backward_limit(self.dtype) * scale + moved, seen)
         return rounding if self.rtol is None else max(rounding, self.rtol * float(np.linalg.norm(target.matrix, 2)) * size)
 
     def tolerance(self, case: Case, steps: int = 1) -> float:
@@ -195,7 +197,8 @@ def guarded() -> Iterator[None]:
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         torch.set_grad_enabled(gradients)
-        torch.use_deterministic_algorithms(deterministic)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call alone imports torch's compiler
+            torch.use_deterministic_algorithms(deterministic)
         np.seterr(**errors)
 
 

@@ -27,9 +27,10 @@ optimizer = {factory}(model, inputs, targets, damping)
 
 
 def closure():
-    model.zero_grad()
-    loss = ((model(inputs) - targets) ** 2).sum() / (2 * len(targets))
-    loss.backward()
+    with torch.enable_grad():
+        model.zero_grad()
+        loss = ((model(inputs) - targets) ** 2).sum() / (2 * len(targets))
+        loss.backward()
     return loss
 
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from nntk.crosscheck.case import Case, rounded
+from nntk.crosscheck.case import Case
 from nntk_accelerated import ShallowNet
 from nntk_reference import FLOAT64, InputError, Network, formulas
 from nntk_reference.arithmetic import Array
@@ -125,7 +125,7 @@ def _imported(path: str) -> Any:
         missing = error.name == module_name or module_name.startswith(f"{error.name}.")
         reason = f"no module {error.name!r}" + ("" if missing else f", which {module_name} imports")
         raise FactoryError("factory", expected, f"{path!r}: {reason}; tried {here} and sys.path") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise FactoryError("factory", expected, f"{path!r}: importing {module_name}: {reason}") from error
     for part in attribute.split("."):
@@ -280,16 +280,18 @@ class _FunctionSession:
         given = before.copy()
         with _theirs():
             after = self.function(given, self.X, self.y, self.damping, self.problem)
+        wanted = f"{before.shape}, {self.dtype}"
         try:
-            after = np.asarray(after)
+            array = np.asarray(after)
         except Exception as error:
-            raise SubjectError(f"the step function returned a {type(after).__name__}: {error}") from None
-        if after.size != before.size or after.dtype.kind != "f":
-            wanted = f"{before.shape}, {self.dtype}"
-            raise SubjectError(f"the step function returned {after.shape}, {after.dtype}, expected {wanted}")
-        if after.dtype != np.dtype(self.dtype):
-            raise SubjectError(f"the step function changed the dtype: expected {self.dtype}, got {after.dtype}")
-        self.values = rounded(after, self.dtype).reshape(self.values.shape).astype(self.dtype)
+            raise SubjectError(f"the step function returned a {type(after).__name__} ({error}), expected {wanted}") from None
+        if array.dtype.kind != "f":
+            raise SubjectError(
+                f"the step function returned {array.dtype} numbers of a {type(after).__name__}, expected {wanted}"
+            )
+        if array.size != before.size or array.dtype != np.dtype(self.dtype):
+            raise SubjectError(f"the step function returned {array.shape}, {array.dtype}, expected {wanted}")
+        self.values = array.reshape(self.values.shape).copy()
 
 
 # --- whose fault -----------------------------------------------------------------------------------------------------------

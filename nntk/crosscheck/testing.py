@@ -21,9 +21,11 @@ Factory = Callable[..., Any] | str
 _DIAGNOSED_WITH = "deterministic"
 """A check of every profile that takes little time."""
 
+_TOLD = ("profile", "rtol", "dtype", "device", "effort", "seed")
+
 
 class CheckFailed(AssertionError):
-    """The optimizer does not pass a check. The message is all there is to say, from the reason to a program that shows it."""
+    """The optimizer does not pass a check."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +79,24 @@ class Candidate:
         }
         return [(f"nntk-{key}", "" if value is None else str(value)) for key, value in told.items()]
 
-    def judge(self, result: CheckResult) -> None:
-        """Raises CheckFailed for a result that is not good, and pytest's Skipped for a check that does not apply."""
+    def check(self, id: str) -> None:
+        """Run one check. Raises CheckFailed for a result that is not good, and pytest's Skipped for one that does not apply."""
         __tracebackhide__ = True
+        result = self.run(id)
         if result.outcome == "skipped":
             pytest.skip(result.finding.why)
-        if result.outcome not in ("passed", "informative", "xpassed"):  # the mark makes a failure of the last
-            raise CheckFailed(self._message(result))
+        if complaint := self.complaint(result):
+            raise CheckFailed(complaint)
 
-    def check(self, id: str) -> None:
-        """Run one check and judge it."""
-        __tracebackhide__ = True
-        self.judge(self.run(id))
-
-    def _message(self, result: CheckResult) -> str:
+    def complaint(self, result: CheckResult) -> str:
+        """All there is to say about a result that fails a test, from the reason to a program that shows it; else nothing."""
+        if result.outcome in ("passed", "skipped", "informative", "xpassed"):  # the xfail mark makes a failure of the last
+            return ""
         finding, failure = result.finding, result.failure
         numbers = [] if finding.number is None else [f"number {finding.number:.3g}"]
         numbers += [] if finding.limit is None else [f"limit {finding.limit:.3g}"]
-        numbers += [f"{finding.cases} cases", *(f"{key} {self.arguments[key]}" for key in ("profile", "effort", "seed"))]
+        numbers += [f"{finding.cases} cases"]
+        numbers += [f"{key} {self.arguments[key]}" for key in _TOLD if self.arguments.get(key) is not None]
         parts = [
             f"{result.outcome}: {finding.why}",
             f"{result.id} of {self.name}: {result.check.statement} ({', '.join(numbers)})",
