@@ -435,11 +435,15 @@ class _Failed(AssertionError):
     """A drawn case failed: what hypothesis shrinks."""
 
 
+class _Enough(BaseException):
+    """No Exception, so that hypothesis stops at once and does not shrink it."""
+
+
 def _draw(check: Check, setting: Setting, tally: _Tally) -> None:
     """Cases drawn by hypothesis, until there are enough or time is up; a failing one is shrunk. Raises SubjectError."""
     deadline = time.perf_counter() + _SOFT[setting.effort]
     runs = 0
-    faults: list[SubjectError] = []
+    fault: SubjectError | None = None
 
     @hypothesis.seed(setting.seed)
     @hypothesis.settings(
@@ -455,31 +459,30 @@ def _draw(check: Check, setting: Setting, tally: _Tally) -> None:
     )
     @hypothesis.given(_cases(setting, check.drawn))
     def test(at: Case) -> None:
-        nonlocal runs
+        nonlocal runs, fault
         runs += 1
-        if faults or time.perf_counter() > deadline or runs > _DRAWN[setting.effort] + _SHRINKS:
-            return
+        if time.perf_counter() > deadline or runs > _DRAWN[setting.effort] + _SHRINKS:
+            raise _Enough
         tally.at = at
         try:
             failed = tally.add(check.examine(setting, at))
-        except SubjectError as fault:  # no failure for hypothesis to shrink, which would take its time
-            faults.append(fault)
-            return
+        except SubjectError as error:
+            fault = error
+            raise _Enough from None
         if failed:
             raise _Failed
 
     state = np.random.get_state()  # noqa: NPY002 - hypothesis seeds the global generators
     try:
         test()
-    except _Failed:
+    except (_Failed, _Enough):
         pass
     except hypothesis.errors.HypothesisException:
-        # Flaky, where time ran out while shrinking; Unsatisfiable, where no drawn case was of the right kind: counted as it is.
-        pass
+        pass  # Unsatisfiable, where no drawn case was of the right kind: counted as it is; Flaky, where the optimizer is
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    if faults:
-        raise faults[0]
+    if fault is not None:
+        raise fault
 
 
 @st.composite

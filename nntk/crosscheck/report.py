@@ -40,12 +40,11 @@ from rich.text import Text
 
 from nntk import __version__
 from nntk.crosscheck.battery import CheckResult, Report
-from nntk.html import page
 from nntk.reports import environment, plain, seconds
 from nntk.terminal import columns, decisive, one_line, text
 from nntk_proofs_checks.claim import Effort
 
-__all__ = ["as_text", "card", "details", "heading", "record", "summary", "table"]
+__all__ = ["as_text", "card", "details", "heading", "record", "summary", "table", "verdict"]
 
 _STYLES = {
     "passed": "green",
@@ -242,6 +241,8 @@ def command(report: Report, id: str) -> str:
 
 def card(report: Report) -> str:
     """The card as one HTML page, figures inline."""
+    from nntk.html import page  # with matplotlib, which nothing else here needs
+
     made = record(report)
     made["verdict"] = verdict(report)
     made["setting"] = setting(report)
