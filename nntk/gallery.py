@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from nntk.crosscheck import Report, check_optimizer
+from nntk.crosscheck import Diagnosis, Report, check_optimizer
 from nntk.selection import choose
 from nntk_accelerated import RegularizedNewton, ShallowNet
 
@@ -611,11 +611,19 @@ def _row(entry: Entry, report: Report | None) -> str:
     if report is None:
         cells = [name, entry.profile, "not installed", "", ""]
     else:
-        said = {d.group: d.words for d in report.diagnosis}
+        said = {d.group: _brief(d) for d in report.diagnosis}
         judged = [r for r in report.results if r.outcome not in ("skipped", "informative")]
         passed = sum(r.outcome == "passed" for r in judged)
         cells = [name, entry.profile, said.get("definite", ""), said.get("indefinite", ""), f"{passed} of {len(judged)}"]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _brief(found: Diagnosis) -> str:
+    """The diagnosis without the fits of the other systems."""
+    if found.id in ("unknown", "refused"):
+        return {"unknown": "no step of the catalogue", "refused": "refused aloud"}[found.id]
+    words = "; ".join(part.partition(" (elsewhere")[0] for part in found.words.split("; ") if not part.startswith("at "))
+    return words.partition(", to ")[0].partition(", but for")[0] + f" ({found.error:.0e})"
 
 
 def _section(entry: Entry, report: Report | None) -> str:

@@ -250,11 +250,11 @@ def trajectory(setting: Setting, at: Case) -> Reading:
     panel = Panel(
         "Twenty steps beside the reference",
         "step",
-        "relative error of a step, distance to the exact path",
+        "relative error of each step; free-running, distance to the exact path",
         (
-            Series("each step from the exact parameters", at_step, tuple(errors), colour=0),
-            Series("free-running: distance to the exact path", at_step, tuple(apart), colour=1, marker="s"),
-            Series("limit for the distance", at_step, tuple(allowed), style="dashed", colour=1),
+            Series("each step", at_step, tuple(errors), colour=0),
+            Series("free-running", at_step, tuple(apart), colour=1, marker="s"),
+            Series("limit, free-running", at_step, tuple(allowed), style="dashed", colour=1),
         ),
         log="y",
     )

@@ -28,12 +28,16 @@ Prediction = tuple[Array, str]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A step Δ (P,) seen at a point, with the observations before it in the same run, oldest first."""
+    """A step Δ (P,) seen at a point, with the observations before it in the same run, oldest first.
+
+    `evaluations` counts the calls of the closure in it.
+    """
 
     point: Point
     step: Array
     earlier: tuple[Observation, ...] = ()
     dtype: str = "float64"
+    evaluations: int = 1
     cache: dict[str, Any] = field(default_factory=dict)
 
 
@@ -151,7 +155,7 @@ def _at_own_damping(name: str, rate: bool) -> Callable[[Observation], Iterator[P
 def _times(ratio: float) -> str:
     if abs(ratio) <= 1e-9:
         return "0 times"
-    return f"{ratio:.6g} times" if abs(ratio - 1) > 1e-5 else f"1 {ratio - 1:+.2g} times"
+    return f"{ratio:.6g} times" if abs(ratio - 1) > 1e-5 else f"(1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.2g}) times"
 
 
 def _cause(ratio: float, points: int) -> str:
@@ -179,6 +183,17 @@ def _gradient(o: Observation) -> Iterator[Prediction]:
 
 def _sign(o: Observation) -> Iterator[Prediction]:
     yield -np.sign(o.point.gradient), ""
+
+
+def _adaptive(o: Observation) -> Iterator[Prediction]:
+    """-αg/(|g| + ε), the first step of Adam and its kin: 1/|Δ| = (1 + ε/|g|)/α, by least squares."""
+    g, size = np.abs(o.point.gradient), np.abs(o.step)
+    if not (g > 0).all() or not (size > 0).all():
+        return
+    (offset, slope), *_ = np.linalg.lstsq(np.column_stack([np.ones_like(g), 1 / g]), 1 / size, rcond=None)
+    if offset > 0:
+        words = f"g/(|g| + {slope / offset:.2g}) times {1 / offset:.4g}"
+        yield -np.sign(o.point.gradient) / (offset + slope / g), words
 
 
 def _zero(o: Observation) -> Iterator[Prediction]:
@@ -354,6 +369,7 @@ def _catalogue() -> list[Explanation]:
         Explanation("penalty", "Newton", 1, _penalty),
         Explanation("entries-clipped", "Newton", 1, _entries_clipped),
         Explanation("gradient-momentum", "a gradient step", 2, _momentum("gradient")),
+        Explanation("adaptive", "the sign of the gradient, smoothed (Adam's first step):", 2, _adaptive),
     ]
     blocks = (
         "diagonal",
@@ -487,24 +503,29 @@ def _angles(observations: Sequence[Observation]) -> str:
 
     newton = [cosine(o.step, o.point.newton.step) for o in observations]
     descent = [cosine(o.step, -o.point.gradient) for o in observations]
+    calls = max(o.evaluations for o in observations)
+    often = f", with up to {calls} evaluations of the loss in one step" if calls > 1 else ""
     return (
-        f"no step of the catalogue (cosine to Newton's {float(np.median(newton)):.2f}, "
+        f"no step of the catalogue{often} (cosine to Newton's {float(np.median(newton)):.2f}, "
         f"to the negative gradient {float(np.median(descent)):.2f}, medians)"
     )
 
 
 # --- what is observed ----------------------------------------------------------------------------------------------------
 
-_SIZES = ((4, 2, 5, "tanh"), (6, 2, 4, "tanh"), (5, 2, 7, "sin"))
+# With more points than parameters, so that matrices without damping can be told as well; and with fewer.
+_MANY = ((3, 2, 14, "tanh"), (4, 2, 18, "sin"), (6, 1, 20, "tanh"))
+_FEW = ((4, 2, 5, "tanh"), (6, 2, 4, "tanh"), (5, 2, 7, "sin"))
 
 
 def diagnose(setting: Setting) -> list[Diagnosis]:
     """Observe first steps on three definite and three indefinite systems, and six in a row twice; explain each group."""
     found = []
-    for group, kinds in (("definite", ["definite"] * 3), ("indefinite", ["indefinite", "ascent", "ascent"])):
-        cases = [case(kind, *size, seed=setting.seed, dtype=setting.dtype) for kind, size in zip(kinds, _SIZES, strict=True)]
+    plan = (("definite", ["definite"] * 3, _MANY), ("indefinite", ["indefinite", "ascent", "ascent"], _FEW))
+    for group, kinds, sizes in plan:
+        cases = [case(kind, *size, seed=setting.seed, dtype=setting.dtype) for kind, size in zip(kinds, sizes, strict=True)]
         found.append(_group(setting, group, cases, 1))
-    cases = [case("definite", *size, seed=setting.seed + 1, dtype=setting.dtype) for size in _SIZES[:2]]
+    cases = [case("definite", *size, seed=setting.seed + 1, dtype=setting.dtype) for size in _FEW[:2]]
     found.append(_group(setting, "consecutive", cases, 6))
     return found
 
@@ -527,11 +548,12 @@ def _observed(setting: Setting, at: Case, steps: int) -> list[Observation]:
     session = setting.start(at)
     run: list[Observation] = []
     for _ in range(steps):
-        before = session.theta
+        before, calls = session.theta, getattr(session, "closure_calls", 0)
         session.step()
+        calls = getattr(session, "closure_calls", 0) - calls
         with np.errstate(all="ignore"):
             step = (session.theta - before).reshape(-1)
         if not np.isfinite(step).all() or np.linalg.norm(step) > 1e6:
             break
-        run.append(Observation(at.problem.at(before), step, tuple(run), setting.dtype))
+        run.append(Observation(at.problem.at(before), step, tuple(run), setting.dtype, calls))
     return run

@@ -41,7 +41,7 @@ from rich.text import Text
 from nntk import __version__
 from nntk.crosscheck.battery import CheckResult, Report
 from nntk.reports import environment, plain, seconds
-from nntk.terminal import columns, decisive, one_line, text
+from nntk.terminal import columns, count, decisive, one_line, text
 from nntk_proofs_checks.claim import Effort
 
 __all__ = ["as_text", "card", "details", "heading", "record", "summary", "table", "verdict"]
@@ -65,7 +65,8 @@ def summary(report: Report) -> str:
     words = [f"{counts[outcome]} {outcome}" for outcome in _STYLES if counts[outcome]]
     cases = sum(r.finding.cases for r in ran)
     left = f"; {len(report.left_out)} not part of this run" if report.left_out else ""
-    return f"{len(ran)} checks on {cases} cases: {', '.join(words) or 'none finished'}{left}"
+    on = f"{count(len(ran), len(ran), 'check')} on {count(cases, cases, 'case')}"
+    return f"{on}: {', '.join(words) or 'none finished'}{left}"
 
 
 def verdict(report: Report) -> str:

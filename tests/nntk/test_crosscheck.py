@@ -65,6 +65,12 @@ def test_float32_is_judged_by_its_own_limits() -> None:
     assert "half the residual" in told(report)
 
 
+@pytest.mark.gpu
+def test_right_on_a_gpu() -> None:
+    report = check_optimizer(optimizers.right_object, effort="quick", device="cuda")
+    assert report.passed, as_text(report)
+
+
 # --- wrong ones are refused ----------------------------------------------------------------------------------------------
 
 
@@ -353,7 +359,7 @@ def test_command_line(tmp_path: Path) -> None:
     options = "crosscheck", "optimizers:right_gauss_newton", "--quick", "--profile", "gauss-newton", "--only", "step-matches"
     again = subprocess.run([sys.executable, "-m", "nntk", *options], cwd=FOLDER, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "accepted: 1 checks on " in again.stdout
+    assert "accepted: 1 check on " in again.stdout
 
 
 @pytest.mark.parametrize(

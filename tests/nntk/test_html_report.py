@@ -24,6 +24,8 @@ from typer.testing import CliRunner, Result
 import nntk_proofs_checks
 from nntk import drawing
 from nntk.cli import app
+from nntk.crosscheck import check_optimizer
+from nntk.crosscheck.report import card
 from nntk_proofs_checks import Claim, Effort, Evidence, Finding, Panel, Problem, Series
 from nntk_proofs_checks.claim import unmet
 from nntk_reference import Verdict
@@ -530,6 +532,18 @@ def test_in_a_browser(
     palette = drawing.LIGHT if light else drawing.DARK
     expected = {"rgb({}, {}, {})".format(*bytes.fromhex(colour[1:])) for colour in palette}
     assert {figure["stroke"] for figure in seen["figures"]} <= expected
+
+
+@pytest.mark.parametrize(("file", "scheme"), [("page.html", LIGHT), ("page.html", DARK), ("phone.html", LIGHT)])
+def test_a_report_card_in_a_browser(browse: Callable[[str, str, int], dict[str, Any]], file: str, scheme: int) -> None:
+    only = ["step-matches,damping-honoured,trajectory,width-exponent,mode-rates"]
+    seen = browse(card(check_optimizer("optimizers:half_residual", effort="quick", only=only)), file, scheme)
+    assert len(seen["figures"]) == 4
+    for figure in seen["figures"]:
+        assert figure["painted"] > 0.01 * figure["width"] * figure["height"]
+        assert figure["outside"] == 0
+    assert seen["scroll"] <= seen["width"] == (375 if file == "phone.html" else 1100)  # programs scroll in their own boxes
+    assert (brightness(seen["ground"]) > 200) is (scheme == LIGHT)
 
 
 def test_console_errors_would_be_seen(browse: Callable[[str, str, int], dict[str, Any]]) -> None:
