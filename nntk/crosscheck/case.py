@@ -26,7 +26,20 @@ import numpy as np
 from nntk_reference import FLOAT64, Ball, Network, NntkError, formulas, gradient, hessian, sample_network, solve
 from nntk_reference.arithmetic import Array
 
-__all__ = ["EPS", "THRESHOLD", "Case", "Point", "Problem", "Target", "case", "family", "ladder", "rounded", "solved"]
+__all__ = [
+    "EPS",
+    "THRESHOLD",
+    "Case",
+    "Point",
+    "Problem",
+    "Target",
+    "case",
+    "family",
+    "ladder",
+    "normal_data",
+    "rounded",
+    "solved",
+]
 
 EPS: Mapping[str, float] = MappingProxyType({"float32": 2.0**-23, "float64": 2.0**-52})
 """Spacing of the numbers next to 1. Every limit of the cross-check comes from here."""
@@ -397,6 +410,12 @@ _LADDER = (
 )
 
 
+def normal_data(dim: int, points: int, seed: int, dtype: str) -> tuple[Array, Array]:
+    """Standard normal X (M, d) and y (M,)."""
+    rng = np.random.default_rng([seed, dim, points])
+    return rounded(rng.standard_normal((points, dim)), dtype), rounded(rng.standard_normal(points), dtype)
+
+
 def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: int = 0) -> list[Case]:
     """Cases of one kind from small to large: M < P and M > P, d = 1 to 4, several activations.
 
@@ -408,12 +427,10 @@ def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: in
     return [case(kind, *row, seed=seed, dtype=dtype) for row in sizes]
 
 
-def family(width: int, dim: int, points: int, *, seed: int, dtype: str, beta: float = 0.75, gamma: float = 1.0) -> Case:
-    """A wide network with γ_N from the scaling formula (E5), on data that depend on the seed alone, not on the width."""
-    data = np.random.default_rng([seed, dim, points])
-    X, y = rounded(data.standard_normal((points, dim)), dtype), rounded(data.standard_normal(points), dtype)
-    net = sample_network(width, dim, beta=beta, seed=np.random.default_rng([seed, width]))
-    damping = float(rounded(gamma * float(width) ** (1 - 2 * beta), dtype))
+def family(width: int, X: Array, y: Array, *, seed: int, dtype: str, beta: float = 0.75) -> Case:
+    """A wide network on given data, with γ_N from the scaling formula at γ = 1 (E5)."""
+    net = sample_network(width, X.shape[1], beta=beta, seed=np.random.default_rng([seed, width]))
+    damping = float(rounded(float(width) ** (1 - 2 * beta), dtype))
     theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
     problem = Problem(X, y, beta, "tanh", damping)
     kind = "definite" if problem.at(theta).negative == 0 else "indefinite"

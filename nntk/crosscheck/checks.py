@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nntk.crosscheck.case import THRESHOLD, Case, Point, Problem, case, family, ladder, rounded, solved
+from nntk.crosscheck.case import THRESHOLD, Case, Point, Problem, case, family, ladder, normal_data, rounded, solved
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step, seed_everything
 from nntk.crosscheck.subject import Session, SubjectError
 from nntk_proofs_checks import Effort
@@ -759,7 +759,8 @@ def _widths(setting: Setting) -> list[int]:
 
 
 def wide_cases(setting: Setting) -> Sequence[Case]:
-    return [family(8, 1, 4, seed=setting.seed + k, dtype=setting.dtype) for k in range(_some(setting, 1, 2))]
+    seeds, dtype = range(setting.seed, setting.seed + _some(setting, 1, 2)), setting.dtype
+    return [family(8, *normal_data(1, 4, seed, dtype), seed=seed, dtype=dtype) for seed in seeds]
 
 
 def width_exponent(setting: Setting, at: Case) -> Reading:
@@ -768,10 +769,14 @@ def width_exponent(setting: Setting, at: Case) -> Reading:
     found: dict[str, list[float]] = {"subject": [], "newton": [], "descent": []}
     worst_limit, worst_case = 0.0, at
     wanted: list[float] = []
-    seed = int(at.source.split()[1].rstrip(","))
+    p = at.problem
+    seed = int(np.abs(64 * p.y).sum())  # other networks on other data
     for width in widths:
-        here = family(width, at.problem.X.shape[1], len(at.problem.y), seed=seed, dtype=setting.dtype)
-        found["subject"].append(float(np.linalg.norm(one_step(setting.start(here)))) / math.sqrt(width))
+        here = family(width, p.X, p.y, seed=seed, dtype=setting.dtype, beta=p.beta)
+        step = attempt(setting.start(here), here)
+        if isinstance(step, str):
+            return Reading(0.0, 1.0, "", refused=step)
+        found["subject"].append(float(np.linalg.norm(step)) / math.sqrt(width))
         start = here.start
         found["newton"].append(float(np.linalg.norm(start.newton.step)) / math.sqrt(width))
         rate = float(width) ** (2 * here.problem.beta - 1)
@@ -821,9 +826,9 @@ def mode_cases(setting: Setting) -> Sequence[Case]:
     """Networks whose error has the same size in every mode of the NTK that float64 can tell from noise."""
     found = []
     for width in (16, 64)[: _some(setting, 1, 2)]:
-        base = family(width, 1, 6, seed=setting.seed, dtype=setting.dtype)
         X = rounded(np.linspace(-1.5, 1.5, 6)[:, None], setting.dtype)
-        problem = replace(base.problem, X=X, y=np.zeros(6))
+        base = family(width, X, np.zeros(6), seed=setting.seed, dtype=setting.dtype)
+        problem = base.problem
         start = problem.at(base.theta)
         _, modes = _modes(start)
         y = rounded(start.residual + modes @ np.full(6, 0.1), setting.dtype)
@@ -845,6 +850,9 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     values, modes = _modes(start)
     before = modes.T @ start.residual
     resolved = np.abs(before) > 1e3 * setting.eps * float(np.linalg.norm(start.residual))
+    shown = np.flatnonzero(resolved & (values > 1e-14 * values[0]))
+    if not len(shown):
+        return Reading(0.0, math.inf, f"no mode of the error is large enough to be seen ({at})", unresolved=True)
     step = attempt(setting.start(at), at)
     if isinstance(step, str):
         return Reading(0.0, 1.0, "", refused=step)
@@ -859,7 +867,6 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     g = start.gradient
     descent = removed(-g / max(values[0], 1e-300))
     mu, x = at.problem.damping, values / values[0]
-    shown = np.flatnonzero(resolved & (x > 1e-14))
     abscissa = tuple(float(v) for v in x[shown])
     panel = Panel(
         "Spectral bias: what one step removes of each mode of the error",
@@ -900,7 +907,7 @@ def cost(setting: Setting, at: Case) -> Reading:
     widths, times, memory = [], [], []
     begin, width = time.perf_counter(), 16
     while width <= 2**14:
-        session = setting.start(family(width, 1, 8, seed=setting.seed, dtype=setting.dtype))
+        session = setting.start(family(width, at.problem.X, at.problem.y, seed=setting.seed, dtype=setting.dtype))
         with _peak_memory() as peak:
             start = time.perf_counter()
             session.step()
@@ -1069,7 +1076,6 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
                 EXACT,
                 _small_residuals,
                 precision,
-                "",
             ),
             Check(
                 "non-finite",
@@ -1085,7 +1091,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
                 ALL,
                 wide_cases,
                 width_exponent,
-                "",
+                "definite",
                 frozenset({"first-order"}),
             ),
             Check(
@@ -1094,14 +1100,14 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
                 ALL,
                 mode_cases,
                 mode_rates,
-                "",
+                "definite",
                 frozenset({"first-order"}),
             ),
             Check(
                 "cost",
                 "Time and memory against N",
                 ALL,
-                lambda s: [family(16, 1, 8, seed=s.seed, dtype=s.dtype)],
+                lambda s: [family(16, *normal_data(1, 8, s.seed, s.dtype), seed=s.seed, dtype=s.dtype)],
                 cost,
                 "",
                 ALL,

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from nntk.cli import app
 from nntk.crosscheck import CHECKS, EXPLANATIONS, PROFILES, FactoryError, Report, check_optimizer, read_expected_failures
-from nntk.crosscheck.case import EPS, family, ladder
+from nntk.crosscheck.case import EPS, family, ladder, normal_data
 from nntk.crosscheck.report import as_text, card, record
 from nntk_reference import InputError, Network, gauss_newton_step, newton_step
 
@@ -275,7 +275,7 @@ def test_cases_are_of_their_kind(kind: str, dtype: str) -> None:
 
 
 def test_the_targets_are_the_references_steps() -> None:
-    at = family(8, 2, 4, seed=3, dtype="float64")
+    at = family(8, *normal_data(2, 4, 3, "float64"), seed=3, dtype="float64")
     p, theta = at.problem, at.theta
     net = Network(theta[:, 0], theta[:, 1:-1], theta[:, -1], p.beta, p.activation)
     for target, step in ((at.start.newton, newton_step), (at.start.gauss_newton_target, gauss_newton_step)):
