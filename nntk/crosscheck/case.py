@@ -113,14 +113,17 @@ class Target:
         smallest = float(np.abs(np.linalg.eigvalsh(self.matrix)).min())
         return 1 / smallest if smallest > 0 else math.inf
 
-    def limit(self, dtype: str) -> float:
-        """What the forward error of a stable method may be, relative to |Δ*|."""
+    def limit(self, dtype: str, rate: float = 1.0) -> float:
+        """What the forward error of a stable method may be, relative to |Δ*|.
+
+        With a step size of `rate` the step that is seen, θ_next - θ, is that much shorter, and its rounding that much more.
+        """
         p, size = self.point, float(np.linalg.norm(self.step))
         if not 0 < size < math.inf:
             return math.inf if size else 0.0
         moved = EPS[dtype] * float(np.linalg.norm(np.abs(p.theta.reshape(-1)) + np.abs(self.step)))
         stable = THRESHOLD * p.operations * EPS[dtype] * self.inverse_norm * (p.matrix_size * size + p.gradient_size)
-        return (stable + moved) / size
+        return (stable + moved / rate) / size
 
     def error(self, step: Array) -> float:
         """|Δ - Δ*| / |Δ*|; the distance itself where Δ* = 0."""
@@ -134,10 +137,10 @@ class Target:
         spread = p.matrix_size / smallest if self.curvature and smallest > 0 else p.matrix_size / p.problem.damping
         return THRESHOLD * p.operations * EPS[dtype] * max(1.0, spread)
 
-    def backward_error(self, step: Array, dtype: str) -> float:
+    def backward_error(self, step: Array, dtype: str, rate: float = 1.0) -> float:
         """|AΔ + g| / (a |Δ| + G), less what the rounding of θ_next contributes to |AΔ + g|."""
         p = self.point
-        rounding = EPS[dtype] * np.abs(self.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))
+        rounding = EPS[dtype] / rate * np.abs(self.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))
         residual = np.maximum(np.abs(self.matrix @ step + p.gradient) - rounding, 0.0)
         scale = p.matrix_size * float(np.linalg.norm(step)) + p.gradient_size
         return float(np.linalg.norm(residual)) / scale if scale else 0.0

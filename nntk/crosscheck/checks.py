@@ -81,17 +81,17 @@ def _small_residuals(setting: Setting) -> Sequence[Case]:
 # --- the step --------------------------------------------------------------------------------------------------------------
 
 
-def _judged(setting: Setting, at: Case, step: Array, steps: int = 1, what: str = "") -> Reading:
-    """The step from the start of `at` against the profile's, forward and backward."""
-    target = setting.target(at.start)
-    limit, error = setting.limit(target), target.error(step)
+def _judged(setting: Setting, at: Case, moved: Array, steps: int = 1, what: str = "", rate: float = 1.0) -> Reading:
+    """What the parameters moved from the start of `at`, with a step size of `rate`, against the profile's step."""
+    target, step = setting.target(at.start), moved / rate
+    limit, error = setting.limit(target, rate), target.error(step)
     prefix = f"{what}: " if what else ""
     if not error <= limit and math.isfinite(error) and limit < 0.01 and setting.dtype == "float64" and error < 100 * limit:
         error = target.arbiter(step)  # close to the limit: against balls, lest the reference's own rounding decide
     forward = Reading(error, limit, f"{prefix}relative error of the step {error:.3g} ({at})", (at, steps))
     if setting.rtol is not None:
         return forward
-    residual, allowed = target.backward_error(step, setting.dtype), target.backward_limit(setting.dtype)
+    residual, allowed = target.backward_error(step, setting.dtype, rate), target.backward_limit(setting.dtype)
     backward = Reading(residual, allowed, f"{prefix}scaled residual of the step {residual:.3g} ({at})", (at, steps))
     return max(forward, backward, key=lambda reading: reading.ratio)
 
@@ -188,7 +188,7 @@ def step_size_honoured(setting: Setting, at: Case) -> Reading:
         scale_rates(session, factor)
         step = one_step(session)
         if whole is None:
-            reading = _judged(setting, at, step / factor, what=f"step size {factor}")
+            reading = _judged(setting, at, step, what=f"step size {factor}", rate=factor)
         else:
             size = float(np.linalg.norm(whole)) or 1.0
             off = float(np.linalg.norm(step / factor - whole)) / size
@@ -703,7 +703,7 @@ def scheduler(setting: Setting, at: Case) -> Reading:
         factor = 0.5**t
         if setting.profile.target is not None:
             here = _at(at.problem, session.theta, f"{at.source}, step {t + 1}")
-            reading = _judged(setting, here, one_step(session) / factor, what=f"learning rate {factor}")
+            reading = _judged(setting, here, one_step(session), what=f"learning rate {factor}", rate=factor)
         else:
             twin = _twin(setting, at, t)
             step, wanted = one_step(session), one_step(twin)

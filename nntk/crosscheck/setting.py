@@ -116,9 +116,9 @@ class Setting:
             raise NotApplicable("the profile prescribes no step")
         return point.target(self.profile.target)
 
-    def limit(self, target: Target) -> float:
+    def limit(self, target: Target, rate: float = 1.0) -> float:
         """What the relative error of a step may be: the limit of rounding, or --rtol."""
-        rounding = target.limit(self.dtype)
+        rounding = target.limit(self.dtype, rate)
         return rounding if self.rtol is None else max(rounding, self.rtol)
 
     def slack(self, target: Target, step: Array) -> float:
