@@ -15,6 +15,7 @@ that it is given: the step is the same.
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -622,7 +623,8 @@ def _brief(found: Diagnosis) -> str:
     """The diagnosis without the fits of the other systems."""
     if found.id in ("unknown", "refused"):
         return {"unknown": "no step of the catalogue", "refused": "refused aloud"}[found.id]
-    words = "; ".join(part.partition(" (elsewhere")[0] for part in found.words.split("; ") if not part.startswith("at "))
+    kinds = re.split(r"; (?=\d+ of \d+ steps: )", found.words)
+    words = "; ".join(kind.partition(" (elsewhere")[0] for kind in kinds)
     return words.partition(", to ")[0].partition(", but for")[0] + f" ({found.error:.0e})"
 
 

@@ -764,28 +764,29 @@ def wide_cases(setting: Setting) -> Sequence[Case]:
 
 
 def width_exponent(setting: Setting, at: Case) -> Reading:
-    """Root mean square update per neuron against N, beside the reference's on the same networks."""
-    widths = _widths(setting)
-    found: dict[str, list[float]] = {"subject": [], "newton": [], "descent": []}
+    """Root mean square update per neuron against N, over four networks, beside the reference's on the same networks."""
+    widths, networks = _widths(setting), 4
+    squares = {name: np.zeros(len(widths)) for name in ("subject", "newton", "descent", "wanted")}
     worst_limit, worst_case = 0.0, at
-    wanted: list[float] = []
     p = at.problem
     seed = int(np.abs(64 * p.y).sum())  # other networks on other data
-    for width in widths:
-        here = family(width, p.X, p.y, seed=seed, dtype=setting.dtype, beta=p.beta)
-        step = attempt(setting.start(here), here)
-        if isinstance(step, str):
-            return Reading(0.0, 1.0, "", refused=step)
-        found["subject"].append(float(np.linalg.norm(step)) / math.sqrt(width))
-        start = here.start
-        found["newton"].append(float(np.linalg.norm(start.newton.step)) / math.sqrt(width))
-        rate = float(width) ** (2 * here.problem.beta - 1)
-        found["descent"].append(rate * float(np.linalg.norm(start.gradient)) / math.sqrt(width))
-        if setting.profile.target is not None:
-            target = setting.target(start)
-            wanted.append(float(np.linalg.norm(target.step)) / math.sqrt(width))
-            worst_limit = max(worst_limit, setting.limit(target))
-            worst_case = here
+    for k, width in enumerate(widths):
+        for network in range(networks):
+            here = family(width, p.X, p.y, seed=networks * seed + network, dtype=setting.dtype, beta=p.beta)
+            step = attempt(setting.start(here), here)
+            if isinstance(step, str):
+                return Reading(0.0, 1.0, "", refused=step)
+            start = here.start
+            rate = float(width) ** (2 * p.beta - 1)
+            seen = {"subject": step, "newton": start.newton.step, "descent": rate * start.gradient}
+            if setting.profile.target is not None:
+                target = setting.target(start)
+                seen["wanted"] = target.step
+                worst_limit, worst_case = max((worst_limit, worst_case), (setting.limit(target), here), key=lambda x: x[0])
+            for name, move in seen.items():
+                squares[name][k] += float(move @ move)
+    found = {name: [float(v) for v in np.sqrt(total / networks / widths)] for name, total in squares.items()}
+    wanted = found["wanted"] if setting.profile.target is not None else []
     slope = _slope(widths, found["subject"])
     x = tuple(float(n) for n in widths)
     panel = Panel(
