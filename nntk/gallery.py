@@ -624,7 +624,7 @@ def _brief(found: Diagnosis) -> str:
     if found.id in ("unknown", "refused"):
         return {"unknown": "no step of the catalogue", "refused": "refused aloud"}[found.id]
     kinds = re.split(r"; (?=\d+ of \d+ steps: )", found.words)
-    words = "; ".join(kind.partition(" (elsewhere")[0] for kind in kinds)
+    words = "; ".join(re.sub(r" \(elsewhere: .*", " (varies)", kind) for kind in kinds)
     return words.partition(", to ")[0].partition(", but for")[0] + f" ({found.error:.0e})"
 
 
