@@ -72,7 +72,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """A named way to start sessions. `form` is "torch", "object" or "function"; of a factory, "" until it was called."""
+    """A named way to start sessions; `takes_theta` tells a step function from a factory."""
 
     name: str
     make: Callable[..., Any]
