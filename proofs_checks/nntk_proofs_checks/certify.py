@@ -10,14 +10,14 @@ from typing import Literal
 import numpy as np
 from flint import arb, ctx
 
-from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
+from nntk_proofs_checks.claim import Effort, Finding, Inputs, Problem, unmet
 from nntk_proofs_checks.panel import Series
+from nntk_proofs_checks.tried import LAW
 from nntk_reference import PrecisionError, UnprovedError, Verdict, enclose_limit_ntk
 from nntk_reference.arithmetic import Array, Ball, NotProved
 from nntk_reference.linalg import enclose_eigenvalues
 
 __all__ = [
-    "ACTIVATIONS",
     "BALLS",
     "GRIDS",
     "Comparison",
@@ -36,15 +36,8 @@ __all__ = [
 BALLS = Ball(64)
 """The functions of ball arithmetic; they work at the flint precision in force."""
 
-ACTIVATIONS = {
-    Effort.QUICK: ("tanh",),
-    Effort.DEFAULT: ("tanh", "erf", "sin"),
-    Effort.FULL: ("tanh", "erf", "sin", "logistic"),
-}
-"""For which activations the claims about the limit kernel are checked."""
-
 GRIDS: Mapping[Effort, tuple[int, ...]] = {Effort.QUICK: (), Effort.DEFAULT: (5, 9, 17), Effort.FULL: (5, 9, 17, 33)}
-"""On how many points of [0, 1] they are checked besides the data set; nested, and those of `ntk-decay`."""
+"""On how many points of [0, 1] claims about limit kernels are checked besides the data; nested, and those of `ntk-decay`."""
 
 _LADDER = (64, 96, 128, 192, 288, 432, 648, 972, 1458)
 _MOST_POINTS = {Effort.QUICK: 32, Effort.DEFAULT: 48, Effort.FULL: 96}
@@ -102,7 +95,7 @@ def conclude(comparisons: Sequence[Comparison], cases: int, holds: str) -> Findi
                 Verdict.HOLDS: f"{holds}; closest: {shown}",
             }[verdict]
             return Finding(verdict, number, decisive.relation, limit, cases, why)
-    return Finding(Verdict.UNDECIDED, None, "≤", None, 0, "there was nothing to compare")
+    return Finding.undecided("there was nothing to compare")
 
 
 def at_rising_precision(attempt: Callable[[int], Finding], first: int = 0) -> Finding:
@@ -126,7 +119,7 @@ def at_rising_precision(attempt: Callable[[int], Finding], first: int = 0) -> Fi
                 break
         if finding.verdict is not Verdict.UNDECIDED:
             return finding
-    return finding or Finding(Verdict.UNDECIDED, None, "≥", None, 0, f"no proof within {bits} bits: {reason}")
+    return finding or Finding.undecided(f"no proof within {bits} bits: {reason}")
 
 
 def settle(attempt: Callable[[int], Sequence[Comparison]], first: int = 0) -> Sequence[Comparison]:
@@ -153,10 +146,10 @@ def norm(v: Array) -> arb:
     return root
 
 
-def unit_interval(M: int) -> Problem:
-    """M equally spaced points of [0, 1], with the targets of the default data set."""
-    x = np.linspace(0.0, 1.0, M)
-    return Problem(x[:, None], 2 * x + 0.4 * np.sin(5 * np.pi * x), f"{M} points of [0, 1]")
+def unit_interval(points: int) -> Problem:
+    """Equally spaced points of [0, 1], with the targets of the default data set."""
+    x = np.linspace(0.0, 1.0, points)
+    return Problem(x[:, None], 2 * x + 0.4 * np.sin(5 * np.pi * x), f"{points} points of [0, 1]")
 
 
 def curve(
@@ -205,7 +198,7 @@ def limit_spectrum_at(X: Array, activation: str, bits: int) -> LimitSpectrum:
 
     Raises NotProved where λ_min has no proved sign at these bits.
     """
-    spectrum = _cached_spectrum(X.tobytes(), X.shape, activation, bits)
+    spectrum = _cached_spectrum(Inputs(X), activation, bits)
     if not all(v > 0 for v in spectrum.eigenvalues):
         raise NotProved(f"the smallest eigenvalue has no proved sign at {bits} bits")
     return spectrum
@@ -224,9 +217,8 @@ def proved_spectrum(X: Array, activation: str) -> LimitSpectrum:
 
 
 @lru_cache(maxsize=128)  # also those without a proved sign: every claim climbs the same ladder
-def _cached_spectrum(raw: bytes, shape: tuple[int, int], activation: str, bits: int) -> LimitSpectrum:
-    X = np.frombuffer(raw).reshape(shape)
-    limit = enclose_limit_ntk(X, activation, bits=bits)
+def _cached_spectrum(inputs: Inputs, activation: str, bits: int) -> LimitSpectrum:
+    limit = enclose_limit_ntk(inputs.X, activation, bits=bits, law=LAW)
     if not limit.proved:
         raise UnprovedError(f"activation: expected one whose limit kernel is enclosed, got {activation!r}, which is estimated")
     return LimitSpectrum(limit.kernel, enclose_eigenvalues(limit.kernel))

@@ -17,7 +17,20 @@ from nntk_proofs_checks.panel import Panel
 from nntk_reference import NntkError, QuadratureError, Verdict, validation
 from nntk_reference.arithmetic import Array
 
-__all__ = ["Claim", "Effort", "Evidence", "Finding", "Problem", "Result", "evaluate", "run", "together", "unmet"]
+__all__ = [
+    "CheckFunction",
+    "Claim",
+    "Effort",
+    "Evidence",
+    "Finding",
+    "Inputs",
+    "Problem",
+    "Result",
+    "evaluate",
+    "run",
+    "together",
+    "unmet",
+]
 
 
 class Evidence(StrEnum):
@@ -71,10 +84,37 @@ class Problem:
         return hash(self._content)
 
 
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Points X (M, d) without targets, hashable and equal by content: the key of a cache of what depends on nothing else.
+
+    Problems that differ in their targets, seed or source alone share a limit kernel and its spectrum through it.
+    Raises InputError as `Problem` does.
+    """
+
+    X: Array
+
+    def __post_init__(self) -> None:
+        X = np.array(validation.inputs(self.X))
+        X.flags.writeable = False
+        object.__setattr__(self, "X", X)
+
+    @cached_property
+    def _content(self) -> tuple[object, ...]:
+        return self.X.shape, self.X.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return self._content == other._content if isinstance(other, Inputs) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content)
+
+
 @dataclass(frozen=True)
 class Finding:
     """What a check found: the verdict, and the decisive number beside the limit it was held against.
 
+    number     what decided; None where no number did, which reports show as "-".
     relation   how `number` must stand to `limit` for the claim to hold: "≤", "≥", "<", ">" or "="; for a measured
                exponent or mean "≲" (its interval does not lie above the limit) or "≈" (it contains the limit).
     cases      how many cases were run. `why` says what decided, in one sentence.
@@ -131,7 +171,7 @@ def together(parts: Mapping[str, Finding], wanted: Verdict = Verdict.HOLDS) -> F
     )
 
 
-Check = Callable[[Problem, Effort], Finding]
+CheckFunction = Callable[[Problem, Effort], Finding]
 
 
 @dataclass(frozen=True)
@@ -145,8 +185,8 @@ class Claim:
     statement: str
     assumptions: str
     evidence: Evidence
-    check: Check
-    control: Check
+    check: CheckFunction
+    control: CheckFunction
     control_reason: str
 
     @property
@@ -180,7 +220,7 @@ def run(claim: Claim, problem: Problem, effort: Effort) -> Result:
     return Result(claim, finding, control, time.perf_counter() - start)
 
 
-def evaluate(check: Check, problem: Problem, effort: Effort) -> Finding:
+def evaluate(check: CheckFunction, problem: Problem, effort: Effort) -> Finding:
     """The finding of a check; undecided, with the reason, where it raises."""
     try:
         return check(problem, effort)

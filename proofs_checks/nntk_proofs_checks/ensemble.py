@@ -7,22 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nntk_accelerated import ShallowNet, newton_step, nntk, ntk, outputs
-from nntk_accelerated import activations as accelerated_activations
-from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
+from nntk_accelerated import ShallowNet, activation, newton_step, nntk, ntk, outputs
+from nntk_proofs_checks.claim import Effort, Finding, Inputs, Problem, unmet
 from nntk_proofs_checks.data import default_data
+from nntk_proofs_checks.tried import ACTIVATION, LAW
 from nntk_reference import FLOAT64, Network, formulas, limit_ntk, sample_network
 from nntk_reference.arithmetic import Array
 
 __all__ = [
-    "ACTIVATION",
     "BETAS",
     "SEEDS",
     "WIDTHS",
@@ -31,19 +29,17 @@ __all__ = [
     "cache_clear",
     "collect",
     "curvature",
-    "damping",
-    "draw",
+    "draw_network",
     "ensemble",
     "kernel",
-    "move",
     "one_thread",
-    "sampled",
     "standardized",
+    "suitable_gamma",
     "textbook",
+    "to_torch",
     "unmet_assumption",
 ]
 
-ACTIVATION = "tanh"
 BETAS = (0.6, 0.75, 0.9)
 
 WIDTHS = {
@@ -88,30 +84,29 @@ def unmet_assumption(problem: Problem) -> Finding | None:
     return unmet("assumption not met: all targets are zero, so there is nothing to learn")
 
 
-Law = Literal["symmetric", "asymmetric"]
-
-_SHIFTS: MappingProxyType[Law, float] = MappingProxyType({"symmetric": 0.0, "asymmetric": 1.0})
-"""Added to c and to η: with 1, c ~ U(0, 2) and the law of (c, η) has no symmetry left."""
+_SHIFT = 1.0
+"""Added to c and to η where their law is not to be symmetric: c ~ U(0, 2), and no symmetry of (c, η) is left."""
 
 
 @dataclass(frozen=True)
 class Setup:
     """How the networks of an ensemble are drawn and trained.
 
-    seeds     networks of each width, where not the same number of all.
-    strength  the root mean square of ‖Sᵢ‖ over γ_N, at the smallest width and the start: what the theory expands in. Well
-              below 1 the Hessian is positive definite from the start.
-    matched   train on y + f₀(X), so that the residual starts at -y exactly.
-    scaling   of γ with the width: "width" is (E5), "fixed" leaves it out.
-    features  also measure `taylor` and `drift`, which costs as much as two steps.
+    seeds            networks of each width, where not the same number of all.
+    curvature_ratio  the root mean square of ‖Sᵢ‖ over γ_N, at the smallest width and the start: what the theory expands in.
+                     Well below 1 the Hessian is positive definite from the start.
+    symmetric        is the law of the neurons?
+    matched          train on y + f₀(X), so that the residual starts at -y exactly.
+    scaling          of γ with the width: "width" is (E5), "fixed" leaves it out.
+    features         also measure `taylor` and `drift`, which costs as much as two steps.
     """
 
     beta: float
     widths: tuple[int, ...]
     seeds: int | tuple[int, ...]
-    strength: float = 0.3
+    curvature_ratio: float = 0.3
     steps: int = 3
-    law: Law = "symmetric"
+    symmetric: bool = True
     matched: bool = False
     scaling: Literal["width", "fixed"] = "width"
     features: bool = False
@@ -141,54 +136,50 @@ class Run:
     drift: float
 
 
-def sampled(problem: Problem, beta: float, width: int, index: int, law: Law = "symmetric") -> Network:
-    """Network number `index` of this width, the same for every claim: c ~ U(-1, 1), (w, η) ~ N(0, I), shifted by the law."""
-    rng = np.random.default_rng([problem.seed, width, index])
-    net = sample_network(width, problem.X.shape[1], beta=beta, activation=ACTIVATION, seed=rng, negative_control=True)
-    shift = _SHIFTS[law]
-    return Network(net.c + shift, net.w, net.eta + shift, beta, ACTIVATION, negative_control=True) if shift else net
+def draw_network(problem: Problem, beta: float, width: int, index: int, *, symmetric: bool = True) -> Network:
+    """Network number `index` of this width, the same for every claim, drawn from `LAW`, which a shift makes asymmetric."""
+    rng, dim = np.random.default_rng([problem.seed, width, index]), problem.X.shape[1]
+    net = sample_network(width, dim, beta=beta, activation=ACTIVATION, seed=rng, law=LAW, negative_control=True)
+    if symmetric:
+        return net
+    return Network(net.c + _SHIFT, net.w, net.eta + _SHIFT, beta, ACTIVATION, negative_control=True)
 
 
-def draw(net: Network) -> ShallowNet:
+def to_torch(net: Network) -> ShallowNet:
     """The same network for the accelerated package."""
-    c, w, eta = (torch.tensor(v) for v in (net.c, net.w, net.eta))
-    return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation, negative_control=net.negative_control)
+    theta = torch.tensor(net.theta)
+    return ShallowNet.from_theta(theta, beta=net.beta, activation=net.activation, negative_control=net.negative_control)
 
 
-def damping(problem: Problem, setup: Setup) -> float:
-    """γ of the ensemble: s̄ N₀^(β-1) / strength, N₀ the smallest width and s̄ from `curvature`."""
-    s = curvature(problem, setup.law)
-    return s * math.pow(setup.widths[0], setup.beta - 1) / setup.strength
+def suitable_gamma(problem: Problem, setup: Setup) -> float:
+    """γ of the ensemble: s̄ N₀^(β-1) / curvature_ratio, N₀ the smallest width and s̄ from `curvature`."""
+    size = curvature(problem, symmetric=setup.symmetric)
+    return size * math.pow(setup.widths[0], setup.beta - 1) / setup.curvature_ratio
 
 
-def curvature(problem: Problem, law: Law = "symmetric") -> float:
+def curvature(problem: Problem, *, symmetric: bool = True) -> float:
     """Root mean square of N^β‖Sᵢ‖_F over the law of a neuron, for the residual -y: from the blocks (E4) of 4096 neurons."""
     width = 4096
-    net = sampled(replace(problem, seed=0), 1.0, width, 0, law)
+    net = draw_network(replace(problem, seed=0), 1.0, width, 0, symmetric=symmetric)
     s = formulas.state(FLOAT64, net, problem.X)._replace(scale=1.0)
     blocks = formulas.residual_hessian(s, -problem.y)
     return float(np.sqrt((blocks**2).sum() / width))
 
 
-@lru_cache(maxsize=8)
-def _kernel(raw: bytes, shape: tuple[int, int]) -> Array:
-    return limit_ntk(np.frombuffer(raw).reshape(shape), ACTIVATION)
-
-
 def kernel(problem: Problem) -> Array:
     """The limit NTK B̄ (M, M) in float64, all digits right."""
-    return _kernel(problem.X.tobytes(), problem.X.shape)
+    return _kernel(Inputs(problem.X))
 
 
-def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
-    """All runs, by width. The same arguments give the same runs, which are kept for the next claim that asks for them."""
-    return _ensemble(problem.X.tobytes(), problem.X.shape, problem.y.tobytes(), problem.seed, setup)
+@lru_cache(maxsize=8)
+def _kernel(inputs: Inputs) -> Array:
+    return limit_ntk(inputs.X, ACTIVATION, law=LAW)
 
 
 @lru_cache(maxsize=64)
-def _ensemble(raw: bytes, shape: tuple[int, int], targets: bytes, seed: int, setup: Setup) -> list[list[Run]]:
-    problem = Problem(np.frombuffer(raw).reshape(shape), np.frombuffer(targets), "", seed)
-    gamma, out = damping(problem, setup), []
+def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
+    """All runs, by width. The same arguments give the same runs, which are kept for the next claim that asks for them."""
+    gamma, out = suitable_gamma(problem, setup), []
     for width, count in zip(setup.widths, setup.counts, strict=True):
         with one_thread(width):
             out.append([_train(problem, setup, width, index, gamma) for index in range(count)])
@@ -208,25 +199,25 @@ def one_thread(width: int) -> Iterator[None]:
 
 def cache_clear() -> None:
     """Forget all runs: for tests that plant faults."""
-    _ensemble.cache_clear()
+    ensemble.cache_clear()
     _kernel.cache_clear()
 
 
 def _train(problem: Problem, setup: Setup, width: int, index: int, gamma: float) -> Run:
-    net = draw(sampled(problem, setup.beta, width, index, setup.law))
+    net = to_torch(draw_network(problem, setup.beta, width, index, symmetric=setup.symmetric))
     X, y = torch.tensor(problem.X), torch.tensor(problem.y)
     f = outputs(net, X)
     if setup.matched:
         y = y + f
     B = ntk(net, X, normalized=True)
     operator = torch.linalg.solve(B + gamma * torch.eye(len(B), dtype=B.dtype), B)
-    start = [p.detach().clone() for p in (net.c, net.w, net.eta)]
+    start = net.theta
     newton_kernel = partial(nntk, net, X, y, gamma, scaling=setup.scaling)
     before = newton_kernel() if setup.features else None
     path, linear, updates = [f], [f], []
     for _ in range(setup.steps):
         step = newton_step(net, X, y, gamma, scaling=setup.scaling)
-        move(net, step.update)
+        net.move_(step.update)
         path.append(outputs(net, X))
         linear.append(linear[-1] + operator @ (y - linear[-1]))
         updates.append(float(step.update.square().sum(1).mean().sqrt()))
@@ -237,19 +228,10 @@ def _train(problem: Problem, setup: Setup, width: int, index: int, gamma: float)
     return Run(torch.stack(path).numpy(), torch.stack(linear).numpy(), B.numpy(), np.array(updates), taylor, drift)
 
 
-def move(net: ShallowNet, update: Tensor) -> None:
-    """Add an update (N, d+2) to the parameters, in place."""
-    with torch.no_grad():
-        net.c.add_(update[:, 0])
-        net.w.add_(update[:, 1:-1])
-        net.eta.add_(update[:, -1])
-
-
-def _directional(net: ShallowNet, start: list[Tensor], X: Tensor) -> Tensor:
-    """J₀(θ - θ₀) (M,), the sum over neurons written out (E3)."""
-    c, w, eta = start
-    dc, dw, deta = (now.detach() - then for now, then in zip((net.c, net.w, net.eta), start, strict=True))
-    value, slope = accelerated_activations.activation(ACTIVATION).jets(X @ w.T + eta, 1)
+def _directional(net: ShallowNet, start: Tensor, X: Tensor) -> Tensor:
+    """J₀(θ - θ₀) (M,), the sum over neurons written out (E3); `start` is θ₀ (N, d+2)."""
+    (c, w, eta), (dc, dw, deta) = ((theta[:, 0], theta[:, 1:-1], theta[:, -1]) for theta in (start, net.theta - start))
+    value, slope = activation(ACTIVATION).jets(X @ w.T + eta, 1)
     change: Tensor = net.scale * (value @ dc + (slope * (X @ dw.T + deta)) @ c)
     return change
 

@@ -10,7 +10,6 @@ from flint import arb
 
 from nntk_proofs_checks import training_runs
 from nntk_proofs_checks.certify import (
-    ACTIVATIONS,
     BALLS,
     GRIDS,
     Comparison,
@@ -26,6 +25,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.tried import with_limit_kernel
 from nntk_reference import Verdict, formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
@@ -50,7 +50,7 @@ def _against_rate(label: str, errors: list[arb], rate: arb) -> list[Comparison]:
     return [Comparison(f"|f_{t} - y|, {label}", error, "≤", rate**t * errors[0]) for t, error in enumerate(errors) if t > 0]
 
 
-def _damping(spectrum: LimitSpectrum) -> arb:
+def _gamma(spectrum: LimitSpectrum) -> arb:
     """γ a little inside λ_min(1-ρ)/ρ, so that strict inequalities can be proved."""
     return (spectrum.smallest * (1 - arb(_RHO)) / arb(_RHO) * (1 - arb(2) ** -20)).mid()
 
@@ -59,7 +59,7 @@ def _newton(problem: Problem, activation: str, place: str, bits: int) -> list[Co
     """For α = 1 and then 1/2: the slowest mode's factor, and the error after 1 … _STEPS steps."""
     spectrum = limit_spectrum_at(problem.X, activation, bits)
     B = spectrum.kernel
-    solved = symmetric_solve(BALLS, formulas.add_diagonal(B, _damping(spectrum)), B)[0]
+    solved = symmetric_solve(BALLS, formulas.add_diagonal(B, _gamma(spectrum)), B)[0]
     out = []
     for alpha in (1.0, 0.5):
         rate = 1 - arb(alpha) * arb(_RHO)
@@ -76,7 +76,7 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
     unmet = unmet_assumption(problem, effort)
     if unmet:
         return unmet
-    names = ACTIVATIONS[effort]
+    names = with_limit_kernel(effort)
     places = {"the data": problem} | {f"{M} points of [0, 1]": unit_interval(M) for M in GRIDS[effort]}
     cases = [settle(partial(_newton, data, name, place)) for name in names for place, data in places.items()]
     comparisons = [c for case in cases for c in case]
@@ -87,7 +87,7 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
 
 def _factor_panel(X: Array, activation: str) -> Panel:
     spectrum, k = proved_spectrum(X, activation), range(1, len(X) + 1)
-    gamma, values = _damping(spectrum), spectrum.eigenvalues
+    gamma, values = _gamma(spectrum), spectrum.eigenvalues
     series = (
         curve("Newton, α = 1", k, gamma / (gamma + values)),
         curve("gradient descent, η̄ = 1/λ₁", k[1:], 1 - values[1:] / values[0], colour=1),

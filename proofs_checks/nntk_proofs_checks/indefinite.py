@@ -9,16 +9,12 @@ from flint import arb
 
 from nntk_proofs_checks.certify import at_rising_precision
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, unmet
+from nntk_proofs_checks.tried import LAW, of_networks
 from nntk_reference import Network, Verdict, cholesky, formulas, inertia, sample_network
 from nntk_reference.arithmetic import Array, Ball, NotProved
 
 __all__ = ["CLAIM"]
 
-_ACTIVATIONS = {
-    Effort.QUICK: ("tanh",),
-    Effort.DEFAULT: ("tanh", "erf", "softplus"),
-    Effort.FULL: ("tanh", "erf", "sin", "softplus", "gelu"),
-}
 _MOST_POINTS = {Effort.QUICK: 64, Effort.DEFAULT: 96, Effort.FULL: 256}
 _MOST_PARAMETERS = {Effort.QUICK: 80, Effort.DEFAULT: 120, Effort.FULL: 240}  # for the inertia of the dense H
 
@@ -115,13 +111,15 @@ def _run(problem: Problem, effort: Effort, *, at_data: bool) -> Finding:
     def attempt(bits: int) -> Finding:
         cases = [
             _case(
-                sample_network(M + extra, d, beta=0.75, activation=name, seed=np.random.default_rng([problem.seed, seed])),
+                sample_network(
+                    M + extra, d, beta=0.75, activation=name, seed=np.random.default_rng([problem.seed, seed]), law=LAW
+                ),
                 problem.X,
                 None if at_data else problem.y,
                 bits,
                 _MOST_PARAMETERS[effort],
             )
-            for seed, (name, extra) in enumerate((a, e) for a in _ACTIVATIONS[effort] for e in (1, 4))
+            for seed, (name, extra) in enumerate((a, e) for a in of_networks(effort) for e in (1, 4))
         ]
         worst = min(cases, key=lambda case: case.count - case.required)
         verdict = Verdict.HOLDS if worst.count >= worst.required else Verdict.REFUTED

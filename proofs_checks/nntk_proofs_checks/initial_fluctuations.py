@@ -4,68 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import torch
 
-from nntk_accelerated import ntk, outputs
+from nntk_accelerated import regularization
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
-from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, kernel, one_thread, sampled, standardized
+from nntk_proofs_checks.ensemble import BETAS, kernel, standardized
+from nntk_proofs_checks.initial_networks import WIDTHS, Start, starts
 from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel
-from nntk_reference import Network, Verdict, activation
+from nntk_proofs_checks.tried import ACTIVATION, LAW
+from nntk_reference import Verdict, activation
 from nntk_reference.arithmetic import FLOAT64, Array
 
-__all__ = ["CLAIM", "Start", "constants", "starts"]
+__all__ = ["CLAIM", "constants"]
 
-WIDTHS = (2**6, 2**8, 2**10, 2**12)
 _RUNS = {Effort.QUICK: 300, Effort.DEFAULT: 1200, Effort.FULL: 4800}
 """Networks of each width, shared among the β."""
 
-_SECOND, _FOURTH = 1 / 3, 1 / 5
-"""E[c²], E[c⁴] for c ~ U(-1, 1)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A network before training: its β, f₀ (M,), and the normalized NTK B̄ᴺ (M, M)."""
-
-    beta: float
-    outputs: Array
-    kernel: Array
-
-
-@lru_cache(maxsize=8)
-def _starts(raw: bytes, shape: tuple[int, int], seed: int, runs: int, beta: float | None, copies: int) -> list[list[Start]]:
-    problem = Problem(np.frombuffer(raw).reshape(shape), np.zeros(shape[0]), "", seed)
-    X = torch.tensor(problem.X)
-    out = []
-    for width in WIDTHS:
-        column = []
-        with one_thread(width):
-            for index in range(runs):
-                exponent_ = BETAS[index % len(BETAS)] if beta is None else beta
-                net = sampled(problem, exponent_, width // copies, index)
-                if copies > 1:
-                    c, w, eta = (np.concatenate([v] * copies) for v in (net.c, net.w, net.eta))
-                    net = Network(c, w, eta, exponent_, ACTIVATION, negative_control=True)
-                drawn = draw(net)
-                column.append(Start(exponent_, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy()))
-        out.append(column)
-    return out
-
-
-def starts(problem: Problem, runs: int, beta: float | None = None, copies: int = 1) -> list[list[Start]]:
-    """Networks at initialization, `runs` of each of `WIDTHS`; β in turn from `BETAS` unless given.
-
-    `copies` of every neuron break their independence.
-    """
-    return _starts(problem.X.tobytes(), problem.X.shape, problem.seed, runs, beta, copies)
-
-
-def cache_clear() -> None:
-    """Forget all networks: for tests that plant faults."""
-    _starts.cache_clear()
+_SECOND, _FOURTH = float(LAW.output.second_moment), float(LAW.output.fourth_moment)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +75,7 @@ def _quadrature(X: Array, step: float) -> Constants:
 
 def _outputs_ratio(start: Start, width: int, second: Array) -> float:
     """Mean over the points of f₀² N^(2β-1), over its expectation."""
-    return float((start.outputs**2).mean() * width ** (2 * start.beta - 1) / second.mean())
+    return float((start.outputs**2).mean() / regularization(1.0, width, start.beta) / second.mean())
 
 
 def _kernel_ratio(columns: list[list[Start]], limit: Array, variance: float) -> Rate:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nntk_accelerated import regularization
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.ensemble import (
     BETAS,
@@ -14,15 +15,15 @@ from nntk_proofs_checks.ensemble import (
     Run,
     Setup,
     collect,
-    damping,
     ensemble,
     kernel,
     standardized,
+    suitable_gamma,
     textbook,
     unmet_assumption,
 )
-from nntk_proofs_checks.initial_fluctuations import WIDTHS as START_WIDTHS
-from nntk_proofs_checks.initial_fluctuations import Start, starts
+from nntk_proofs_checks.initial_networks import WIDTHS as START_WIDTHS
+from nntk_proofs_checks.initial_networks import Start, starts
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import Rate, exceedance, exponent, judge, rate_panel
 from nntk_reference.arithmetic import Array
@@ -62,7 +63,7 @@ def _kernel_part(problem: Problem, columns: list[list[Start]], gamma: float) -> 
 def _initial_part(columns: list[list[Start]]) -> Rate:
     """The exponent of f₀² N^(2β-1), over all β together."""
     squares = [
-        np.array([(s.outputs**2).mean() * N ** (2 * s.beta - 1) for s in column])
+        np.array([(s.outputs**2).mean() / regularization(1.0, N, s.beta) for s in column])
         for N, column in zip(START_WIDTHS, columns, strict=True)
     ]
     slowest = 2 * min(BETAS) - 1  # what f₀² would have to lose for it not to vanish
@@ -81,7 +82,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
     parts: dict[str, Finding] = {}
     for beta in BETAS:
         setup = Setup(beta, widths, SEEDS[effort], steps=_STEPS, features=True)  # shared with `linearization`
-        gamma, runs = damping(problem, setup), ensemble(problem, setup)
+        gamma, runs = suitable_gamma(problem, setup), ensemble(problem, setup)
         own = collect(runs, lambda run: _sup(run.outputs - run.linear))
         total = collect(runs, _against_limit(problem, gamma))
         by_kernel = exponent(START_WIDTHS, _kernel_part(problem, columns, gamma), of="mean")
@@ -105,7 +106,7 @@ def control(problem: Problem, effort: Effort) -> Finding:
     """Damping that does not scale with the width, γ_N = γ: the network hardly moves and stays away from the limit equation."""
     problem, widths, beta = textbook(problem), WIDTHS[Effort.QUICK], BETAS[0]
     setup = Setup(beta, widths, 8, steps=_STEPS, scaling="fixed")
-    distances = collect(ensemble(problem, setup), _against_limit(problem, damping(problem, setup)))
+    distances = collect(ensemble(problem, setup), _against_limit(problem, suitable_gamma(problem, setup)))
     rate = Rate(f"f - f*, γ_N = γ, β = {beta}", exponent(widths, distances), "≲", beta - 1, ((beta - 1) / 2,))
     return judge([rate], sum(setup.counts))
 

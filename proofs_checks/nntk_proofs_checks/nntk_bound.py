@@ -10,7 +10,6 @@ import numpy as np
 from flint import arb
 
 from nntk_proofs_checks.certify import (
-    ACTIVATIONS,
     BALLS,
     GRIDS,
     Comparison,
@@ -25,6 +24,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.tried import LAW, with_limit_kernel
 from nntk_reference import Network, Verdict, formulas, sample_network
 from nntk_reference.arithmetic import Array, Ball
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
@@ -65,7 +65,7 @@ def _finite_comparisons(problem: Problem, seed: int, factor: arb, bits: int) -> 
     ar = Ball(bits)
     chosen = np.unique(np.linspace(0, len(problem.X) - 1, 8).round().astype(int))
     X, y = problem.X[chosen], problem.y[chosen]
-    net: Network = sample_network(12, X.shape[1], beta=0.75, seed=np.random.default_rng([problem.seed, seed]))
+    net: Network = sample_network(12, X.shape[1], beta=0.75, seed=np.random.default_rng([problem.seed, seed]), law=LAW)
     state = formulas.state(ar, net, X)
     r = formulas.outputs(state) - ar.array(y)
     S = formulas.residual_hessian(state, r)
@@ -96,12 +96,12 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
     places = {"the data": problem.X} | {f"{M} points of [0, 1]": unit_interval(M).X for M in GRIDS[effort]}
     comparisons = [
         c
-        for name in ACTIVATIONS[effort]
+        for name in with_limit_kernel(effort)
         for place, X in places.items()
         for c in settle(partial(_limit_comparisons, X, name, place))
     ]
     finding = conclude(comparisons, len(comparisons), "λ_min(𝓑*) ≥ ρ up to γ = λ_min(1-ρ)/ρ and not beyond")
-    return replace(finding, panels=(_limit_panel(problem.X, ACTIVATIONS[effort][0]),))
+    return replace(finding, panels=(_limit_panel(problem.X, with_limit_kernel(effort)[0]),))
 
 
 def _finite_check(problem: Problem, effort: Effort) -> Finding:

@@ -6,7 +6,7 @@ eigenvalues beyond the dimension of those polynomials add up to at most b_k = E[
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -28,34 +28,20 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.panel import Panel
-from nntk_reference import Verdict
-from nntk_reference.activations import Strip, activation
+from nntk_proofs_checks.tried import LAW, of_spectral_decay
+from nntk_reference import Strip, Verdict, activation
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM", "tail_bounds"]
 
-_ACTIVATIONS = {
-    Effort.QUICK: ("erf", "tanh", "sin"),
-    Effort.DEFAULT: ("erf", "tanh", "sin"),
-    Effort.FULL: ("erf", "tanh", "sin", "logistic"),
-}
 _POINTS = {Effort.QUICK: (3, 5, 9, 17), Effort.DEFAULT: (3, 5, 9, 17, 33), Effort.FULL: (3, 5, 9, 17, 33)}  # nested grids
 _SIDE = {Effort.QUICK: 4, Effort.DEFAULT: 5, Effort.FULL: 6}  # points along each side of the tensor grid
 _BITS = 128  # for the bounds, which need few digits
-_VARIANCE = arb(1) / 3  # E[c²] for c ~ U(-1, 1)
+_SECOND = arb(LAW.output.second_moment.numerator) / LAW.output.second_moment.denominator  # E[c²]
 _ORTHONORMAL = 16  # inputs of the control
 
 
 # ------------------------------------------------------------------------------------------------------------------- the bound
-
-
-def _hermite_supremum(k: int) -> arb:
-    """sup|erf^(k)| ≤ (2/√π) 1.09 2^((k-1)/2) √((k-1)!), by Cramér's inequality for the Hermite functions."""
-    return 2 / arb.pi().sqrt() * arb("1.09") * (arb(2) ** (k - 1) * factorial(k - 1)).sqrt()
-
-
-_DERIVATIVES: Mapping[str, Callable[[int], arb]] = {"sin": lambda k: arb(1), "erf": _hermite_supremum}
-"""Bounds of sup|σ^(k)|, k ≥ 1, for the activations where these grow slowly enough to be averaged over w."""
 
 
 def _interpolation(bound: arb, n: int, dim: int, radius: arb) -> arb:
@@ -118,8 +104,8 @@ def _mean_remainders(name: str, dim: int, radius: float, k: int) -> tuple[arb, a
         suprema = [arb(s) for s in entry.suprema(BALLS)[:2]]
         out = [s * s for s in suprema]  # approximation by 0
         for i, n in enumerate((k, k - 1)):
-            if name in _DERIVATIVES:
-                out[i] = out[i].min(_interpolation(_DERIVATIVES[name](k), n, dim, arb(radius)))
+            if entry.derivatives is not None:
+                out[i] = out[i].min(_interpolation(arb(entry.derivatives(k, BALLS)), n, dim, arb(radius)))
             if entry.strip is not None:
                 out[i] = out[i].min(_analytic(entry.strip, n, i == 1, suprema[i], dim, radius))
         return out[0], out[1]
@@ -129,13 +115,13 @@ def tail_bounds(name: str, M: int, dim: int, radius: float, size: arb) -> list[t
     """Pairs (r, b) with λ_(r+1) + … + λ_M ≤ b for the limit NTK of any M points of a ball in dim dimensions.
 
     r = C(k-1+dim, dim) < M for k = 1, 2, …: the number of monomials of degree below k. `radius` is the ball's, `size` is
-    mean|x̃|². For the activations with a bounded strip in the registry: erf, logistic, sin and tanh.
+    mean|x̃|². For bounded activations whose registry entry has a strip.
     """
     out = []
     k = 1
     while (rank := comb(k - 1 + dim, dim)) < M:
         value, slope = _mean_remainders(name, dim, radius, k)
-        out.append((rank, value + _VARIANCE * size * slope))
+        out.append((rank, value + _SECOND * size * slope))
         k += 1
     return out
 
@@ -166,7 +152,7 @@ def _can_say_something(X: Array, name: str, bounds: list[tuple[int, arb]]) -> bo
     """Whether a bound can be below its trivial value, without the spectrum, which is out of reach for very large inputs."""
     value, slope = (arb(s) for s in activation(name).suprema(BALLS)[:2])
     inputs = BALLS.array(X)
-    most = value * value + _VARIANCE * ((inputs * inputs).sum() / len(X) + 1) * slope * slope
+    most = value * value + _SECOND * ((inputs * inputs).sum() / len(X) + 1) * slope * slope
     return any(bound < most * (len(X) - rank) / len(X) for rank, bound in bounds)
 
 
@@ -225,7 +211,7 @@ def _check(problem: Problem, effort: Effort) -> Finding:
     unmet = unmet_assumption(problem, effort, targets=False)
     if unmet:
         return unmet
-    names, side = _ACTIVATIONS[effort], _SIDE[effort]
+    names, side = of_spectral_decay(effort), _SIDE[effort]
     grids = {f"{M} points of [0, 1]": unit_interval(M).X for M in _POINTS[effort]}
     nested = [_present(_case(X, name, place) for place, X in grids.items()) for name in names]
     plane = _present(_case(_tensor_grid(side), name, f"{side}×{side} points of [0, 1]²") for name in names)
@@ -282,7 +268,7 @@ def _control(problem: Problem, effort: Effort) -> Finding:
     X = np.eye(_ORTHONORMAL)
     radius = float(np.nextafter(np.sqrt(0.5), 1))
     parts, series = {}, []
-    for colour, name in enumerate(_ACTIVATIONS[effort]):
+    for colour, name in enumerate(of_spectral_decay(effort)):
         bounds = tail_bounds(name, len(X), 1, radius, arb(2))
         made: list[LimitSpectrum] = []
 

@@ -10,7 +10,6 @@ import numpy as np
 from flint import arb
 
 from nntk_proofs_checks.certify import (
-    ACTIVATIONS,
     BALLS,
     GRIDS,
     Comparison,
@@ -25,6 +24,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.tried import with_limit_kernel
 from nntk_reference import formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
@@ -73,7 +73,7 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
     if unmet:
         return unmet
     places = {"the data": problem} | {f"{M} points of [0, 1]": unit_interval(M) for M in GRIDS[effort]}
-    names = ACTIVATIONS[effort]
+    names = with_limit_kernel(effort)
     cases = [settle(partial(_comparisons, data, name, place), _FIRST) for name in names for place, data in places.items()]
     comparisons = [c for case in cases for c in case]
     finding = conclude(comparisons, len(comparisons), "what one step leaves falls with γ")

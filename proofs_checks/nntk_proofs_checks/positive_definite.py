@@ -12,13 +12,14 @@ from flint import ctx
 
 from nntk_accelerated import NewtonStep, RequiredGamma, ShallowNet, newton_step, required_gamma, sufficient_gamma
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
-from nntk_proofs_checks.ensemble import draw, move, sampled, standardized
+from nntk_proofs_checks.ensemble import draw_network, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
+from nntk_proofs_checks.wide import affordable
 from nntk_reference import Ball, Network, Verdict, formulas, hessian, inertia, positive_definite, regularization
 from nntk_reference import newton_step as reference_step
 from nntk_reference.arithmetic import Array
 
-__all__ = ["CLAIM", "affordable"]
+__all__ = ["CLAIM"]
 
 _BETAS = (0.52, 0.75)
 _WIDTHS = {
@@ -34,12 +35,6 @@ _RESTARTS = 6
 _HALVINGS = 10
 _INSIDE = 1 + 2.0**-20  # just beyond (E16)
 _BALL = Ball(128)
-
-
-def affordable(widths: tuple[int, ...], problem: Problem, work: float) -> tuple[int, ...]:
-    """The widths N whose N(d+2)M² is at most `work`; at least the smallest."""
-    M, d = problem.X.shape
-    return tuple(n for n in widths if n * (d + 2) * M**2 <= work) or widths[:1]
 
 
 @dataclass(frozen=True)
@@ -80,14 +75,14 @@ def _state(net: ShallowNet, gamma: float, needed: RequiredGamma, step: NewtonSte
 
 def _train(net: Network, X: Array, y: Array, gamma: float, steps: int) -> tuple[_State, ...]:
     """The states before each of `steps` exact Newton steps with α = 1; they end where one is not positive definite."""
-    moving, inputs, targets = draw(net), torch.tensor(X), torch.tensor(y)
+    moving, inputs, targets = to_torch(net), torch.tensor(X), torch.tensor(y)
     states: list[_State] = []
     for _ in range(steps):
         step = newton_step(moving, inputs, targets, gamma)
         states.append(_state(moving, gamma, required_gamma(moving, inputs, targets, rtol=0.01), step))
         if states[-1].verdict is not Verdict.HOLDS:
             break
-        move(moving, step.update)
+        moving.move_(step.update)
     return tuple(states)
 
 
@@ -154,18 +149,17 @@ def _train_in_balls(net: Network, X: Array, y: Array, gamma: float, steps: int) 
 
 def _threshold(net: Network, X: Array, y: Array, label: str) -> Finding:
     """Balls confirm the accelerated package's threshold of γ: negative eigenvalues at its lower end, none at its upper end."""
-    needed = required_gamma(draw(net), torch.tensor(X), torch.tensor(y), rtol=1e-6)
+    needed = required_gamma(to_torch(net), torch.tensor(X), torch.tensor(y), rtol=1e-6)
     if not needed.proved:
-        return Finding(Verdict.UNDECIDED, None, "=", None, 1, f"{label}: the threshold of γ has no certificate")
+        return Finding.undecided(f"{label}: the threshold of γ has no certificate", cases=1)
     below = inertia(_damped(net, X, y, needed.lower), _BALL)
     above = positive_definite(_damped(net, X, y, needed.upper), _BALL)
     said = f"{label}: between γ = {needed.lower:.6g} and {needed.upper:.6g} by certificate, in balls"
     if above is Verdict.REFUTED or (below.negative == 0 and not below.undecided and needed.lower > 0):
-        return Finding(
-            Verdict.REFUTED, float(below.negative), ">", 0.0, 1, f"{said} {below.negative} negative at the lower end"
-        )
+        end = "indefinite at the upper end" if above is Verdict.REFUTED else "none negative at the lower end"
+        return Finding(Verdict.REFUTED, None, "", None, 1, f"{said} {end}")
     if above is Verdict.UNDECIDED or (below.undecided and not below.negative):
-        return Finding(Verdict.UNDECIDED, None, ">", 0.0, 1, f"{said} undecided")
+        return Finding.undecided(f"{said} undecided", cases=1)
     return Finding(Verdict.HOLDS, float(below.negative), ">", 0.0, 1, f"{said} confirmed")
 
 
@@ -180,8 +174,9 @@ def _finding(runs: Sequence[_Run], more: str = "") -> Finding:
             if state.verdict is verdict:
                 said = "at least " + str(state.negative) + " negative eigenvalues" if state.negative else verdict.value
                 why = f"{run.label}, step {t}, γ = {run.gamma:.4g} (E16: {state.sufficient:.4g}): {said}: {state.why}"
-                number = float(state.negative) if verdict is Verdict.REFUTED else None
-                return Finding(verdict, number, "=", 0.0, len(states), why)
+                if verdict is Verdict.UNDECIDED or not state.negative:  # refuted for another reason: no number of them decided
+                    return Finding(verdict, None, "", None, len(states), why)
+                return Finding(verdict, float(state.negative), "=", 0.0, len(states), why)
     run, t, state = min(states, key=lambda item: item[2].margin)
     again = sum(run.restarts for run in runs)
     why = f"λ_min ≥ {state.margin:.3g} γ_N at every step; least: {run.label}, step {t}; {again} restarts with a larger γ{more}"
@@ -194,8 +189,8 @@ def _wide(problem: Problem, effort: Effort) -> Finding:
     X, y = torch.tensor(problem.X), torch.tensor(problem.y)
     for beta in _BETAS:
         for width in affordable(_WIDTHS[effort], problem, _WORK[effort]):
-            net = sampled(problem, beta, width, 0)
-            needed = required_gamma(draw(net), X, y, rtol=0.01)
+            net = draw_network(problem, beta, width, 0)
+            needed = required_gamma(to_torch(net), X, y, rtol=0.01)
             starts.append((beta, width, needed))
             indefinite += needed.proved and needed.lower > 0
 
@@ -238,7 +233,7 @@ def _small(problem: Problem, effort: Effort) -> Finding | None:
         return None
     runs, thresholds, indefinite = [], {}, 0
     for beta in _BETAS:
-        net = sampled(Problem(X, y, problem.source, problem.seed), beta, width, 0)
+        net = draw_network(Problem(X, y, problem.source, problem.seed), beta, width, 0)
         label = f"in balls, β = {beta}, N = {width}, M = {len(X)}"
 
         def train(gamma: float, net: Network = net) -> tuple[_State, ...]:
@@ -269,8 +264,8 @@ def control(problem: Problem, effort: Effort) -> Finding:
     problem = standardized(problem, most=len(problem.y))
     X, y = torch.tensor(problem.X), torch.tensor(problem.y)
     for beta in _BETAS:
-        net = sampled(problem, beta, _WIDTHS[effort][0], 0)
-        gamma = sufficient_gamma(draw(net), X, y) / 50
+        net = draw_network(problem, beta, _WIDTHS[effort][0], 0)
+        gamma = sufficient_gamma(to_torch(net), X, y) / 50
         for _ in range(_HALVINGS):
             states = _train(net, problem.X, problem.y, gamma, 1)
             if states[0].negative > 0:

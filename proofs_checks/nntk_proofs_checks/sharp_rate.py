@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
-from nntk_proofs_checks.ensemble import BETAS, WIDTHS, Law, Run, Setup, ensemble, standardized, textbook, unmet_assumption
+from nntk_proofs_checks.ensemble import BETAS, WIDTHS, Run, Setup, ensemble, standardized, textbook, unmet_assumption
 from nntk_proofs_checks.statistics import Rate, asymptotic, judge, rate_panel
 from nntk_reference.arithmetic import Array
 
@@ -18,8 +18,8 @@ _SEEDS = {
     Effort.FULL: (128, 96, 64, 64, 50, 50),
 }
 """More where the random part is larger beside the mean."""
-_STRENGTH = 0.25
-_CORRECTION = 3 * _STRENGTH**2
+_CURVATURE_RATIO = 0.25
+_CORRECTION = 3 * _CURVATURE_RATIO**2
 """The next power, N^(-4(1-β)), relative to the first: at most 3 times the square of what the theory expands in, at N₀."""
 
 
@@ -40,11 +40,11 @@ def _projected(runs: list[list[Run]], beta: float, widths: tuple[int, ...]) -> l
     return out
 
 
-def _finding(problem: Problem, effort: Effort, betas: tuple[float, ...], law: Law) -> Finding:
+def _finding(problem: Problem, effort: Effort, betas: tuple[float, ...], *, symmetric: bool) -> Finding:
     widths, seeds = _WIDTHS[effort], _SEEDS[effort]
     rates, curves = [], []
     for beta in betas:
-        runs = ensemble(problem, Setup(beta, widths, seeds, _STRENGTH, law=law, matched=True))
+        runs = ensemble(problem, Setup(beta, widths, seeds, _CURVATURE_RATIO, symmetric=symmetric, matched=True))
         values, claimed = _projected(runs, beta, widths), 2 * (beta - 1)
         interval = asymptotic(widths, values, of="mean", correction=-claimed, size=_CORRECTION)
         rates.append(Rate(f"E[f - own linear dynamics], β = {beta}", interval, "≈", claimed, (claimed / 2,)))
@@ -55,12 +55,12 @@ def _finding(problem: Problem, effort: Effort, betas: tuple[float, ...], law: La
 
 def check(problem: Problem, effort: Effort) -> Finding:
     """The exponent of the expected difference between a network and its own linearized Gauss-Newton dynamics."""
-    return unmet_assumption(problem) or _finding(standardized(problem), effort, BETAS, "symmetric")
+    return unmet_assumption(problem) or _finding(standardized(problem), effort, BETAS, symmetric=True)
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """With c ~ U(0, 2) and η shifted by 1: the first-order terms do not average out, and the exponent is -(1-β)."""
-    return _finding(textbook(problem), Effort.QUICK, BETAS[1:2], "asymmetric")
+    return _finding(textbook(problem), Effort.QUICK, BETAS[1:2], symmetric=False)
 
 
 CLAIM = Claim(

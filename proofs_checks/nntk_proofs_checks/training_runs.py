@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nntk_accelerated import ShallowNet, newton_step, outputs
+from nntk_accelerated import ShallowNet, newton_step, outputs, regularization
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
-from nntk_proofs_checks.ensemble import curvature, draw, kernel, move, one_thread, sampled, standardized
+from nntk_proofs_checks.ensemble import curvature, draw_network, kernel, one_thread, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import Rate, judge, mean
 from nntk_reference.arithmetic import Array
@@ -28,7 +28,7 @@ _WIDEST = {Effort.QUICK: 2**14, Effort.DEFAULT: 2**16, Effort.FULL: 2**18}
 _APART = 0.35
 """The slower mode's eigenvalue is at most this part of the faster one's."""
 
-_STRENGTH = 0.15
+_CURVATURE_RATIO = 0.15
 """As in `ensemble.Setup`, at the width that is used."""
 
 
@@ -63,7 +63,7 @@ def _case(problem: Problem) -> _Case | None:
         values, vectors = np.linalg.eigh(kernel(pair))
     exact = replace(pair, y=vectors[:, 0].copy())
     gamma = max(values[0] * (1 - _RHO) / _RHO, 1e-9)
-    width = (curvature(exact) / (_STRENGTH * gamma)) ** (1 / (1 - _BETA))
+    width = (curvature(exact) / (_CURVATURE_RATIO * gamma)) ** (1 / (1 - _BETA))
     return _Case(exact, float(values[0]), float(values[-1]), math.ceil(width))
 
 
@@ -77,7 +77,7 @@ def _descent(case: _Case) -> Callable[[ShallowNet, Tensor, Tensor], Tensor]:
     def step(net: ShallowNet, X: Tensor, y: Tensor) -> Tensor:
         loss = (net(X) - y).square().sum() / (2 * len(y))
         c, w, eta = torch.autograd.grad(loss, (net.c, net.w, net.eta))
-        rate = float(net.width) ** (2 * net.beta - 1) / case.fast
+        rate = 1 / (regularization(1.0, net.width, net.beta) * case.fast)
         gradient: Tensor = torch.cat([c[:, None], w, eta[:, None]], dim=1)
         return gradient.mul_(-rate)
 
@@ -89,12 +89,12 @@ def _errors(case: _Case, seeds: int, step: Callable[[ShallowNet, Tensor, Tensor]
     X = torch.tensor(case.problem.X)
     out = np.empty((seeds, _STEPS + 1))
     for index in range(seeds):
-        net = draw(sampled(case.problem, _BETA, case.width, index))
+        net = to_torch(draw_network(case.problem, _BETA, case.width, index))
         y = torch.tensor(case.problem.y) + outputs(net, X)
         for t in range(_STEPS + 1):
             out[index, t] = float((outputs(net, X) - y).norm())
             if t < _STEPS:
-                move(net, step(net, X, y))
+                net.move_(step(net, X, y))
     ratios: Array = out / out[:, :1]
     return ratios
 

@@ -7,7 +7,7 @@ long, so |Jᵢᵀv| ≤ N^(-β)ℓᵢ Σ|vₘ| ≤ N^(-β)ℓᵢ √M|v| ≤ N^(
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,19 +17,26 @@ from flint import arb, ctx
 from nntk_accelerated import newton_step, sufficient_gamma
 from nntk_proofs_checks.certify import Comparison, conclude, norm
 from nntk_proofs_checks.claim import Effort, Finding, Problem, together
-from nntk_proofs_checks.ensemble import draw, sampled
-from nntk_proofs_checks.positive_definite import affordable
-from nntk_reference import FLOAT64, Ball, Network, Verdict, activation, eigenvalues, formulas, hessian, sample_network
+from nntk_proofs_checks.ensemble import draw_network, to_torch
+from nntk_proofs_checks.tried import ACTIVATION, LAW, of_networks
+from nntk_proofs_checks.wide import affordable, states
+from nntk_reference import (
+    FLOAT64,
+    Ball,
+    Network,
+    Verdict,
+    activation,
+    eigenvalues,
+    formulas,
+    hessian,
+    regularization,
+    sample_network,
+)
 from nntk_reference import newton_step as reference_step
 from nntk_reference.arithmetic import Array
 
-__all__ = ["control", "states", "update_bound_findings"]
+__all__ = ["control", "update_bound_findings"]
 
-_ACTIVATIONS = {
-    Effort.QUICK: ("tanh",),
-    Effort.DEFAULT: ("tanh", "erf", "softplus"),
-    Effort.FULL: ("tanh", "erf", "sin", "softplus", "gelu"),
-}
 _PARAMETERS = {Effort.QUICK: 18, Effort.DEFAULT: 30, Effort.FULL: 60}  # of the networks in balls
 _WIDTHS = {Effort.QUICK: (2**12,), Effort.DEFAULT: (2**12, 10**5), Effort.FULL: (2**12, 10**5, 10**6)}
 _WORK = {Effort.QUICK: 3e7, Effort.DEFAULT: 3e8, Effort.FULL: 3e9}  # N(d+2)M² of a step
@@ -38,8 +45,8 @@ _ALPHAS = (1.0, 0.5)
 _FACTORS = (1.25, 4.0)  # γ in units of the bound that makes D ≻ 0
 _SHARP = 100.0  # with one data point, and γ so many times this bound and the kernel, both sides of (E17) differ by percents
 _BALL = Ball(128)
-_CHUNK = 2**14  # neurons at a time
 _U = 2.0**-53
+_THIRD = 2.0  # sup|σ'''| of `ACTIVATION`, tanh, and no less than sup|σ'|: the registry has none
 _NETWORKS = 10  # drawn in search of a control
 
 
@@ -84,8 +91,9 @@ def _small(problem: Problem, effort: Effort) -> Finding | None:
     if width == 0:
         return None
     cases = []
-    for k, name in enumerate(_ACTIVATIONS[effort]):
-        net = sample_network(width, d, beta=0.75, activation=name, seed=np.random.default_rng([problem.seed, width, k]))
+    for k, name in enumerate(of_networks(effort)):
+        rng = np.random.default_rng([problem.seed, width, k])
+        net = sample_network(width, d, beta=0.75, activation=name, seed=rng, law=LAW)
         one = np.argsort(np.abs(y))[-1:]
         few = np.unique(np.linspace(0, M - 1, min(M, 8)).round().astype(int))
         for points, factor in ((few, _FACTORS[0]), (few, _FACTORS[1]), (one, _SHARP)):
@@ -94,7 +102,7 @@ def _small(problem: Problem, effort: Effort) -> Finding | None:
                 label = f"{name}, N = {width}, M = {len(points)}, γ = {gamma:.4g}, α = {alpha:g}"
                 cases.append(_in_balls(net, X[points], y[points], gamma, alpha, label))
     if not all(case.definite for case in cases):
-        return Finding(Verdict.UNDECIDED, None, "≤", 1.0, len(cases), "D was not proved positive definite")
+        return Finding.undecided("D was not proved positive definite", cases=len(cases))
     comparisons = [c for case in cases for c in case.comparisons]
     with ctx.workprec(_BALL.bits):
         return conclude(comparisons, len(comparisons), f"(E17) holds for every neuron of {len(cases)} small networks, in balls")
@@ -104,47 +112,43 @@ def _least_gamma(net: Network, X: Array, y: Array) -> float:
     """Above this γ, D ≻ 0, to rounding: max|Sᵢ| N^(2β-1)."""
     s = formulas.state(FLOAT64, net, X)
     S = formulas.residual_hessian(s, formulas.outputs(s) - y)
-    return float(np.abs(np.linalg.eigvalsh(S)).max() / formulas.regularization(FLOAT64, 1.0, net.width, net.beta))
+    return float(np.abs(np.linalg.eigvalsh(S)).max() / regularization(1.0, net.width, net.beta))
 
 
 def _kernel(net: Network, X: Array) -> float:
     """The size of the width-normalized NTK (E7): its trace."""
     squares = sum(float((formulas.jacobian(s) ** 2).sum()) for _, s in states(net, X))
-    return squares / len(X) / float(formulas.regularization(FLOAT64, 1.0, net.width, net.beta))
+    return float(squares / len(X) / regularization(1.0, net.width, net.beta))
 
 
 # --------------------------------------------------------------------------------------------------------------- wide networks
 
 
-def states(net: Network, X: Array) -> Iterator[tuple[slice, formulas.State]]:
-    """(neurons, their state at X (M, d)) over chunks of a network of any width, in float64."""
-    inputs, size = formulas.augmented(X), max(1, _CHUNK // (1 + X.shape[1] ** 2 // 16))
-    for a in range(0, net.width, size):
-        part = slice(a, a + size)
-        z = X @ net.w[part].T + net.eta[part]
-        jets = activation(net.activation).jets(z, FLOAT64)
-        yield part, formulas.State(float(net.width) ** -net.beta, net.c[part], inputs, *jets)
-
-
 @dataclass(frozen=True, eq=False)
 class _Errors:
-    """Bounds of the rounding errors of a network's float64 quantities, for tanh: |σ|, |σ'|, |σ''| ≤ 1, |σ'''| ≤ 2.
+    """Bounds of the rounding errors of a network's float64 quantities, for the activation of the wide networks.
 
-    jet       (N,) error of σ, σ' and half that of σ'': of z times the slope, and 32 units for the functions.
-    residual  of every rₘ: c σ summed in any order.
+    most       the largest of sup|σ|, sup|σ'|, sup|σ''|.
+    jet        (N,) error of σ and σ': of z times the slope, and 32 units for the functions.
+    curvature  (N,) error of σ'', likewise.
+    residual   of every rₘ: c σ summed in any order.
     """
 
+    most: float
     jet: Array
+    curvature: Array
     residual: float
 
 
 def _errors(net: Network, X: Array, r: Array, y: Array) -> _Errors:
     reach = np.abs(net.w) @ np.abs(X).max(axis=0) + np.abs(net.eta)
-    jet = (net.dim + 4) * _U * reach + 32 * _U
+    most = max(activation(net.activation).suprema(FLOAT64))
+    argument = (net.dim + 4) * _U * reach
+    jet, curvature = most * (argument + 32 * _U), _THIRD * (argument + 32 * _U)
     scale = float(net.width) ** -net.beta
-    terms = np.abs(net.c) * (jet + (net.width + 64) * _U)
+    terms = np.abs(net.c) * (jet + (net.width + 64) * _U * most)
     largest = float((np.abs(r) + 2 * np.abs(y)).max())
-    return _Errors(jet, 1.001 * (scale * float(terms.sum()) + 8 * _U * largest))
+    return _Errors(most, jet, curvature, 1.001 * (scale * float(terms.sum()) + 8 * _U * largest))
 
 
 @dataclass(frozen=True)
@@ -164,14 +168,14 @@ def _ratio(net: Network, X: Array, y: Array, gamma: float, alpha: float, label: 
     the rounding errors of A and g, with which it was measured. So |eᵢ| ≤ |e| ≤ |Ae|/λ_min(D).
     """
     M, q = len(X), math.sqrt(1 + float((X * X).sum(axis=1).max()))
-    step = newton_step(draw(net), torch.tensor(X), torch.tensor(y), gamma, alpha=alpha)
+    step = newton_step(to_torch(net), torch.tensor(X), torch.tensor(y), gamma, alpha=alpha)
     r = sum((formulas.outputs(s) for _, s in states(net, X)), np.zeros(M)) - y
     error = _errors(net, X, r, y)
     scale, mean = float(net.width) ** -net.beta, float(np.abs(r).mean())
     c = np.abs(net.c)
-    jacobian_error = 1.001 * scale * (error.jet + c * q * error.jet + 32 * _U * (1 + c * q))  # of a row of Jᵢ
-    relative = 2 * error.jet + (M + 64) * _U
-    block_error = 1.001 * scale * (1.5 * q + c * q * q) * (error.residual + mean * relative)
+    jacobian_error = 1.001 * scale * (error.jet + c * q * error.jet + 32 * _U * error.most * (1 + c * q))  # of a row of Jᵢ
+    of_sum = np.maximum(error.jet, error.curvature) + (M + 64) * _U * error.most
+    block_error = 1.001 * scale * (1.5 * q + c * q * q) * (error.residual * error.most + mean * of_sum)
     longest, eigen, sizes = np.empty(net.width), np.empty(net.width), np.empty(net.width)
     for part, s in states(net, X):
         S = formulas.residual_hessian(s, r)
@@ -214,16 +218,16 @@ def _wide(problem: Problem, effort: Effort) -> Finding:
     ratios, neurons = [], 0
     for beta in _BETAS:
         for width in affordable(_WIDTHS[effort], problem, _WORK[effort]):
-            net = sampled(problem, beta, width, 0)
+            net = draw_network(problem, beta, width, 0)
             for points, factor, alpha in (
                 (np.arange(len(X)), _FACTORS[0], 1.0),
                 (np.arange(len(X)), _FACTORS[1], 0.5),
                 (one, _SHARP, 1.0),
             ):
                 some, targets = X[points], y[points]
-                least = sufficient_gamma(draw(net), torch.tensor(some), torch.tensor(targets))
+                least = sufficient_gamma(to_torch(net), torch.tensor(some), torch.tensor(targets))
                 gamma = factor * max(least, _kernel(net, some) if factor == _SHARP else 0.0)
-                label = f"tanh, β = {beta}, N = {width}, M = {len(points)}, γ = {gamma:.4g}, α = {alpha:g}"
+                label = f"{ACTIVATION}, β = {beta}, N = {width}, M = {len(points)}, γ = {gamma:.4g}, α = {alpha:g}"
                 ratios.append(_ratio(net, some, targets, gamma, alpha, label))
                 neurons += width
     return _judged(ratios, neurons)
@@ -231,14 +235,14 @@ def _wide(problem: Problem, effort: Effort) -> Finding:
 
 def _judged(ratios: Sequence[_Ratio], neurons: int) -> Finding:
     if not all(math.isfinite(ratio.low) and not math.isnan(ratio.high) for ratio in ratios):
-        return Finding(Verdict.UNDECIDED, None, "≤", 1.0, neurons, "|Δᵢ|/bound is not a number somewhere")
+        return Finding.undecided("|Δᵢ|/bound is not a number somewhere", cases=neurons)
     broken = max(ratios, key=lambda ratio: ratio.low)
     worst = max(ratios, key=lambda ratio: ratio.high)
     if broken.low > 1:
         return Finding(Verdict.REFUTED, broken.low, "≤", 1.0, neurons, f"proved false: |Δᵢ|/bound at {broken.label}")
     if not worst.high <= 1:
         why = f"|Δᵢ|/bound is not known better than [{worst.low:.6g}, {worst.high:.6g}] at {worst.label}"
-        return Finding(Verdict.UNDECIDED, None, "≤", 1.0, neurons, why)
+        return Finding.undecided(why, cases=neurons)
     why = f"(E17) holds for {neurons} neurons of {len(ratios)} wide networks; closest: {worst.high:.6g} at {worst.label}"
     return Finding(Verdict.HOLDS, worst.high, "≤", 1.0, neurons, why)
 
@@ -265,14 +269,14 @@ def control(problem: Problem, effort: Effort) -> Finding:
     points = np.argsort(np.abs(problem.y))[-2:]
     X, y = problem.X[points], problem.y[points]
     width = max(2, min(6, _PARAMETERS[effort] // (d + 2)))
-    last = Finding(Verdict.UNDECIDED, None, "≤", 1.0, 0, "no network was found where a step leaves the bound behind")
+    last = Finding.undecided("no network was found where a step leaves the bound behind")
     for seed in range(_NETWORKS):
-        net = sample_network(width, d, beta=0.75, seed=np.random.default_rng([problem.seed, width, seed]))
+        net = sample_network(width, d, beta=0.75, seed=np.random.default_rng([problem.seed, width, seed]), law=LAW)
         least = float(np.linalg.eigvalsh(hessian(net, X, y))[0])
         if least >= 0:
             continue
         for near in (1e-2, 1e-4, 1e-6, 1e-8):
-            gamma = -least * (1 + near) / formulas.regularization(FLOAT64, 1.0, width, net.beta)
+            gamma = -least * (1 + near) / regularization(1.0, width, net.beta)
             case = _in_balls(net, X, y, gamma, 1.0, f"N = {width}, γ_N = -(1 + {near:g}) λ_min(H)")
             if case.definite or case.negative or not case.comparisons:
                 continue

@@ -13,16 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nntk_accelerated import ShallowNet, SingularSystemError, outputs, required_gamma, spectrum, stream, sufficient_gamma
-from nntk_accelerated import problem as accelerated
-from nntk_accelerated.certificate import Radii, certify, radii
-from nntk_accelerated.scaling import damping
+from nntk_accelerated import (
+    PreparedNetwork,
+    ShallowNet,
+    SingularSystemError,
+    outputs,
+    prepare,
+    regularization,
+    required_gamma,
+)
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
-from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, sampled, standardized
+from nntk_proofs_checks.ensemble import BETAS, draw_network, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
-from nntk_proofs_checks.positive_definite import affordable
 from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
-from nntk_proofs_checks.update_bound import states
+from nntk_proofs_checks.tried import ACTIVATION, LAW
+from nntk_proofs_checks.wide import affordable, states
 from nntk_reference import FLOAT64, Network, Verdict, activation, formulas
 from nntk_reference.arithmetic import Array
 
@@ -51,44 +56,28 @@ _CONFIRMED = 2  # networks a width whose count is confirmed by the exact inertia
 _INSIDE = 1 + 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class _Instance:
-    """A network at its start, with residual -y, prepared for many values of γ."""
-
-    beta: float
-    width: int
-    problem: accelerated.Problem
-    S: Tensor
-    error: Radii
-    sufficient: float
-
-    def verdict(self, gamma: float) -> str:
-        """What is proved of H + γ_N I."""
-        with torch.no_grad():
-            return certify(self.problem, self.S, damping(self.problem.net, gamma), self.error).verdict
-
-    def negative(self, mu: float) -> int:
-        """The number of eigenvalues of H below -μ (E14), in floating point; either neighbour at an eigenvalue."""
-        with torch.no_grad():
-            try:
-                return spectrum.count(self.problem, self.S, mu)
-            except SingularSystemError:
-                return spectrum.count(self.problem, self.S, mu * (1 + 1e-9))
-
-
 def _matched(net: Network, X: Array, y: Array) -> tuple[ShallowNet, Tensor, Tensor]:
-    """The network and its data, with targets y + f₀(X)."""
-    moved, inputs = draw(net), torch.tensor(X)
+    """The network and its data, with targets y + f₀(X): the residual is -y."""
+    moved, inputs = to_torch(net), torch.tensor(X)
     return moved, inputs, torch.tensor(y) + outputs(moved, inputs)
 
 
-def _instance(net: Network, X: Array, y: Array) -> _Instance:
-    moved, inputs, targets = _matched(net, X, y)
-    P = accelerated.problem(moved, inputs, targets)
-    with torch.no_grad():
-        r = stream.outputs(P) - P.y
-        S, error = stream.residual_blocks(P, r), radii(P, r)
-    return _Instance(net.beta, net.width, P, S, error, sufficient_gamma(moved, inputs, targets))
+def _prepared(net: Network, X: Array, y: Array) -> PreparedNetwork:
+    """The same, for many values of γ."""
+    return prepare(*_matched(net, X, y))
+
+
+def _verdict(case: PreparedNetwork, net: Network, gamma: float) -> str:
+    """What is proved of H + γ_N I."""
+    return case.certificate(regularization(gamma, net.width, net.beta)).verdict
+
+
+def _negative(case: PreparedNetwork, damping: float) -> int:
+    """The number of eigenvalues of H below -γ_N (E14), in floating point; either neighbour at an eigenvalue."""
+    try:
+        return case.negative_eigenvalues(damping)
+    except SingularSystemError:
+        return case.negative_eigenvalues(damping * (1 + 1e-9))
 
 
 def _block_eigenvalues(net: Network, X: Array, y: Array) -> Array:
@@ -99,10 +88,11 @@ def _block_eigenvalues(net: Network, X: Array, y: Array) -> Array:
 
 
 def _ceiling(X: Array, y: Array) -> float:
-    """ρ of (E16) for r = -y is at most this, whatever the network: |c| ≤ 1 and the suprema of |σ'|, |σ''|."""
+    """ρ of (E16) for r = -y is at most this, whatever the network: from sup|c| and the suprema of |σ'|, |σ''|."""
     _, slope, curvature = activation(ACTIVATION).suprema(FLOAT64)
     q2 = 1 + (X * X).sum(axis=1)
-    h = (curvature * q2 + np.sqrt((curvature * q2) ** 2 + 4 * slope**2 * q2)) / 2
+    kappa = LAW.output.bound * curvature * q2
+    h = (kappa + np.sqrt(kappa**2 + 4 * slope**2 * q2)) / 2
     return float((np.abs(y) * h).mean())
 
 
@@ -131,28 +121,27 @@ def _cells(data: Problem, effort: Effort, beta: float) -> tuple[list[_Cell], str
     """
     X, y, M = data.X, data.y, len(data.y)
     widths = affordable(_WIDTHS[effort], data, _WORK[effort])
-    first = [required_gamma(*_matched(sampled(data, beta, widths[0], k), X, y), rtol=0.05) for k in range(_STARTS)]
+    first = [required_gamma(*_matched(draw_network(data, beta, widths[0], k), X, y), rtol=0.05) for k in range(_STARTS)]
     start = max(g.upper for g in first)
     cells: list[_Cell] = []
     ceiling = _ceiling(X, y)
     for width in widths:
         for k in range(_NETWORKS[effort]):
-            net = sampled(data, beta, width, k)
-            case, blocks = _instance(net, X, y), _block_eigenvalues(net, X, y)
-            scale = float(width) ** (1 - beta)
-            if case.sufficient * scale > ceiling * _INSIDE:
-                return cells, f"(E16) gives ρ = {case.sufficient * scale:.6g}, above its bound {ceiling:.6g}, at N = {width}"
+            net = draw_network(data, beta, width, k)
+            case, blocks = _prepared(net, X, y), _block_eigenvalues(net, X, y)
+            sufficient, scale = case.sufficient_gamma, float(width) ** (1 - beta)
+            if sufficient * scale > ceiling * _INSIDE:
+                return cells, f"(E16) gives ρ = {sufficient * scale:.6g}, above its bound {ceiling:.6g}, at N = {width}"
             for multiple in _MULTIPLES:
                 gamma = start * (widths[0] / width) ** (multiple * (1 - beta))
                 theory = ""
-                if gamma > case.sufficient:
+                if gamma > sufficient:
                     theory = "positive definite"  # (E16)
                 elif int((blocks < -gamma * scale * _INSIDE).sum()) > M:
                     theory = "indefinite"  # more than M negative eigenvalues of D (E14)
-                cells.append(_Cell(beta, multiple, width, gamma, case.verdict(gamma), theory))
-            inside = case.verdict(case.sufficient * _INSIDE)
-            if inside == "indefinite":
-                return cells, f"indefinite just beyond (E16), γ = {case.sufficient:.6g}, β = {beta}, N = {width}"
+                cells.append(_Cell(beta, multiple, width, gamma, _verdict(case, net, gamma), theory))
+            if _verdict(case, net, sufficient * _INSIDE) == "indefinite":
+                return cells, f"indefinite just beyond (E16), γ = {sufficient:.6g}, β = {beta}, N = {width}"
     return cells, ""
 
 
@@ -161,13 +150,15 @@ def _contradictions(cells: Sequence[_Cell], broken: str) -> Finding:
     against = [c for c in cells if c.theory and c.verdict not in (c.theory, "undecided")]
     count = sum(bool(c.theory) for c in cells)
     if not count and not broken:
-        return Finding(Verdict.UNDECIDED, None, "=", 0.0, 0, "theory decides none of these networks")
-    if broken or against:
-        why = broken or f"{against[0].verdict} where theory proves it {against[0].theory}: {against[0]}"
-        return Finding(Verdict.REFUTED, float(len(against) or 1), "=", 0.0, len(cells), why)
+        return Finding.undecided("theory decides none of these networks")
+    if broken:
+        return Finding(Verdict.REFUTED, None, "", None, len(cells), broken)
+    if against:
+        why = f"{against[0].verdict} where theory proves it {against[0].theory}: {against[0]}"
+        return Finding(Verdict.REFUTED, float(len(against)), "=", 0.0, len(cells), why)
     open_ = [c for c in cells if c.theory and c.verdict == "undecided"]
     if open_:
-        return Finding(Verdict.UNDECIDED, None, "=", 0.0, len(cells), f"no proof at {open_[0]}")
+        return Finding.undecided(f"no proof at {open_[0]}", cases=len(cells))
     return Finding(
         Verdict.HOLDS, 0.0, "=", 0.0, len(cells), f"{count} of {len(cells)} certificates had to come out as they did"
     )
@@ -193,7 +184,7 @@ def _column(cells: Sequence[_Cell], wanted: str, columns: Sequence[float], *, se
         return Finding(Verdict.REFUTED, share, "=", 1.0, len(chosen), f"proved {proved[0].verdict}: {proved[0]}")
     if against:
         why = f"{len(against)} of {len(chosen)} are not {wanted} yet at N = {last}: {against[0]}"
-        return Finding(Verdict.UNDECIDED, share, "=", 1.0, len(chosen), why)
+        return Finding.undecided(why, cases=len(chosen), number=share, relation="=", limit=1.0)
     why = f"all {len(chosen)} {wanted} at N = {last}, a/(1-β) from {columns[0]:g} to {columns[-1]:g}"
     return Finding(Verdict.HOLDS, share, "=", 1.0, len(chosen), why)
 
@@ -224,8 +215,8 @@ def _diagram(cells: Sequence[_Cell], beta: float) -> Panel:
 # ---------------------------------------------------------------------------------------------------------------- the exponent
 
 
-def _quantile(net: Network, X: Array, y: Array, blocks: Array, resolution: float, *, confirm: bool) -> float:
-    """γ at which H + γ_N I has `_SHARE`·N negative eigenvalues; nan if its inertia contradicts theory.
+def _quantile(net: Network, X: Array, y: Array, blocks: Array, resolution: float, *, confirm: bool) -> float | None:
+    """γ at which H + γ_N I has `_SHARE`·N negative eigenvalues; None if its inertia contradicts theory.
 
     For the k-th smallest eigenvalues λₖ(S) ≤ λₖ(H) ≤ λₖ₊ₘ(S), since JᵀJ/M is positive semidefinite of rank M. Between these
     ends, to the relative `resolution`, by the inertia of H + γ_N I, which has to `confirm` both ends where that is asked for.
@@ -233,39 +224,40 @@ def _quantile(net: Network, X: Array, y: Array, blocks: Array, resolution: float
     k, unit = int(np.ceil(_SHARE * net.width)), float(net.width) ** -net.beta
     low, high = -blocks[min(k + len(y), len(blocks)) - 1] * unit, -blocks[k - 1] * unit
     if confirm or high - low > resolution * high:
-        case = _instance(net, X, y)
-        if confirm and not (case.negative(low - 1e-6 * high) >= k > case.negative(high * _INSIDE)):
-            return float("nan")
+        case = _prepared(net, X, y)
+        if confirm and not (_negative(case, low - 1e-6 * high) >= k > _negative(case, high * _INSIDE)):
+            return None
         step = resolution * high  # JᵀJ/M moves few of these eigenvalues far: look near the upper end first
         while high - step > low:
-            if case.negative(high - step) >= k:
+            if _negative(case, high - step) >= k:
                 low = high - step
                 break
             high, step = high - step, 2 * step
         while high - low > resolution * high:
             middle = (low + high) / 2
-            low, high = (middle, high) if case.negative(middle) >= k else (low, middle)
-    return float((low + high) / 2 * net.width ** (2 * net.beta - 1))
+            low, high = (middle, high) if _negative(case, middle) >= k else (low, middle)
+    return float((low + high) / 2) / regularization(1.0, net.width, net.beta)
 
 
 def _exponents(data: Problem, effort: Effort) -> Finding:
     """The exponent of that γ in N is -(1-β). γ for no negative eigenvalue at all is an extreme value, which drifts with N."""
     X, y = data.X, data.y
     widths = affordable(_FITTED[effort], data, _WORK[effort])
+    cases = len(BETAS) * len(widths) * _SEEDS[effort]
     samples: dict[float, list[Array]] = {beta: [] for beta in BETAS}
     for width in widths:
         row: dict[float, list[float]] = {beta: [] for beta in BETAS}
         for k in range(_SEEDS[effort]):
-            nets = {beta: sampled(data, beta, width, k) for beta in BETAS}
+            nets = {beta: draw_network(data, beta, width, k) for beta in BETAS}
             blocks = _block_eigenvalues(nets[BETAS[0]], X, y)
             for beta, net in nets.items():
-                row[beta].append(_quantile(net, X, y, blocks, _RESOLUTION[effort], confirm=k < _CONFIRMED))
+                found = _quantile(net, X, y, blocks, _RESOLUTION[effort], confirm=k < _CONFIRMED)
+                if found is None:
+                    why = f"the inertia of H + γ_N I leaves λₖ(S) ≤ λₖ(H) ≤ λₖ₊ₘ(S), β = {beta}, N = {width}"
+                    return Finding(Verdict.REFUTED, None, "", None, cases, why)
+                row[beta].append(found)
         for beta in BETAS:
             samples[beta].append(np.array(row[beta]))
-    cases = len(BETAS) * len(widths) * _SEEDS[effort]
-    if not all(np.isfinite(v).all() for column in samples.values() for v in column):
-        why = "the inertia of H + γ_N I leaves λₖ(S) ≤ λₖ(H) ≤ λₖ₊ₘ(S)"
-        return Finding(Verdict.REFUTED, None, "=", None, cases, why)
     rates, curves = [], []
     for beta in BETAS:
         interval = exponent(widths, samples[beta])

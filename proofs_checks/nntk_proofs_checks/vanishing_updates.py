@@ -13,7 +13,7 @@ __all__ = ["CLAIM"]
 
 def _setup(beta: float, widths: tuple[int, ...], seeds: int) -> Setup:
     # a strong damping: what the residual Hessian adds to the first power of N is then below the interval
-    return Setup(beta, widths, seeds, strength=0.03, steps=1)
+    return Setup(beta, widths, seeds, curvature_ratio=0.03, steps=1)
 
 
 def _exponents(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None) -> Finding:
