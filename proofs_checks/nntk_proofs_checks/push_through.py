@@ -219,7 +219,7 @@ def control(problem: Problem, effort: Effort) -> Finding:
     same = worst == 0 and worst_inertia == 0
     why = f"without S in D, E13 differs by {float(worst):.3g} and E14 by {worst_inertia}"
     return Finding(
-        Verdict.HOLDS if same else Verdict.REFUTED, float(worst) if worst else float(worst_inertia), "=", 0.0, cases, why
+        Verdict.HOLDS if same else Verdict.REFUTED, float(worst) if worst != 0 else float(worst_inertia), "=", 0.0, cases, why
     )
 
 
