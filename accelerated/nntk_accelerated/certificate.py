@@ -1,5 +1,7 @@
 """Proofs, in floating point, of what A = H + μI is: positive definite or indefinite, with every rounding error bounded.
 
+The shift μ is γ_N where a step is certified, and of either sign where eigenvalues are sliced.
+
 The statement proved is about exact real numbers: the parameters and data as stored, μ as reported, N^(-β) and σ exact. Its
 premises are IEEE arithmetic, summation in any order, and `activations.ERROR` for the elementary functions.
 
@@ -22,7 +24,7 @@ from torch import Tensor
 from nntk_accelerated import blocks, stream
 from nntk_accelerated.activations import ERROR
 from nntk_accelerated.dense import mirror_
-from nntk_accelerated.problem import Problem
+from nntk_accelerated.instance import Instance
 
 __all__ = ["Certificate", "Radii", "certify", "gamma_bound", "jacobian_bound", "largest", "radii", "rho_bound"]
 
@@ -58,36 +60,36 @@ class Certificate:
         return self.verdict != "undecided"
 
 
-def _gamma(count: float, dtype: torch.dtype) -> float:
-    """K u / (1 - k u): the relative error of k successive operations."""
+def _roundings(count: float, dtype: torch.dtype) -> float:
+    """The relative error of k successive operations, k u / (1 - k u)."""
     ku = count * torch.finfo(dtype).eps / 2
     return ku / (1 - ku) if ku < 0.5 else math.inf
 
 
-def _parts(P: Problem) -> list[slice]:
+def _parts(task: Instance) -> list[slice]:
     """Neurons a block at a time: bounds take a dozen temporaries a neuron, which must not grow with N."""
-    return [slice(a, min(a + _BLOCK, P.local)) for a in range(0, P.local, _BLOCK)]
+    return [slice(a, min(a + _BLOCK, task.local)) for a in range(0, task.local, _BLOCK)]
 
 
-def _reach(P: Problem, part: slice) -> tuple[Tensor, Tensor]:
+def _reach(task: Instance, part: slice) -> tuple[Tensor, Tensor]:
     """(t, e): |z_i| ≤ t_i at every data point, and the error of computed z_i. Both (n,), float64 as all bounds here."""
-    size = P.X1[:, 1:].abs().amax(0).double()
-    t = (P.w[part].double().abs() @ size + P.eta[part].double().abs()) * _SLACK
-    return t, t * _gamma(P.p + 2, P.dtype)
+    size = task.X1[:, 1:].abs().amax(0).double()
+    t = (task.w[part].double().abs() @ size + task.eta[part].double().abs()) * _SLACK
+    return t, t * _roundings(task.p + 2, task.dtype)
 
 
-def _q(P: Problem) -> float:
+def _q(task: Instance) -> float:
     """Max |x̃|."""
-    return float(P.X1.double().square().sum(1).max().sqrt()) * _SLACK
+    return float(task.X1.double().square().sum(1).max().sqrt()) * _SLACK
 
 
-def _jacobian_norms(P: Problem, part: slice) -> tuple[Tensor, Tensor]:
+def _jacobian_norms(task: Instance, part: slice) -> tuple[Tensor, Tensor]:
     """(‖J_i‖_F, the error of computed J_i) bounds, per neuron."""
-    t, e = _reach(P, part)
-    b0, b1, b2, _ = P.activation.bounds(t)
-    u = _gamma(ERROR + 8, P.dtype)
-    steep = P.c[part].double().abs() * _q(P)
-    root = P.scale * P.M**0.5 * _SLACK
+    t, e = _reach(task, part)
+    b0, b1, b2, _ = task.activation.bounds(t)
+    u = _roundings(ERROR + 8, task.dtype)
+    steep = task.c[part].double().abs() * _q(task)
+    root = task.scale * task.M**0.5 * _SLACK
     norms = root * torch.hypot(torch.as_tensor(b0) + 0 * t, steep * b1)
     errors = root * torch.hypot(b1 * e + u * _most(b0), steep * (b2 * e + u * _most(b1)))
     return norms, errors
@@ -98,12 +100,12 @@ def _most(bound: Tensor | float) -> Tensor | float:
     return bound.clamp_min(1) if isinstance(bound, Tensor) else max(1.0, bound)
 
 
-def jacobian_bound(P: Problem) -> float:
+def jacobian_bound(task: Instance) -> float:
     """An upper bound of ‖J‖_F, from the parameters alone."""
-    total = P.zeros(1, dtype=torch.float64)
-    for part in _parts(P):
-        total += _jacobian_norms(P, part)[0].square().sum()
-    P.ranks.sum(total)
+    total = task.zeros(1, dtype=torch.float64)
+    for part in _parts(task):
+        total += _jacobian_norms(task, part)[0].square().sum()
+    task.ranks.sum(total)
     return float(total.sqrt()) * _SLACK
 
 
@@ -114,82 +116,84 @@ class Radii:
     values: Tensor
 
 
-def _residual_error(P: Problem, r: Tensor) -> float:
+def _residual_error(task: Instance, r: Tensor) -> float:
     """A bound of every |computed rₘ - exact rₘ|: each term c σ, the sum in any order, the factor N^(-β), and y."""
-    u, depth = _gamma(ERROR + 8, P.dtype), _gamma(P.depth + 8, P.dtype)
-    terms = P.zeros(1, dtype=torch.float64)
-    for part in _parts(P):
-        t, e = _reach(P, part)
-        b0, b1, _, _ = P.activation.bounds(t)
-        terms += (P.c[part].double().abs() * (b1 * e + u * _most(b0) + depth * torch.as_tensor(b0))).sum()
-    P.ranks.sum(terms)
-    tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
-    return float(terms) * P.scale + _gamma(4, P.dtype) * float((r.abs() + P.y.abs()).max()) + tiny
+    u, depth = _roundings(ERROR + 8, task.dtype), _roundings(task.depth + 8, task.dtype)
+    terms = task.zeros(1, dtype=torch.float64)
+    for part in _parts(task):
+        t, e = _reach(task, part)
+        b0, b1, _, _ = task.activation.bounds(t)
+        terms += (task.c[part].double().abs() * (b1 * e + u * _most(b0) + depth * torch.as_tensor(b0))).sum()
+    task.ranks.sum(terms)
+    tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
+    return float(terms) * task.scale + _roundings(4, task.dtype) * float((r.abs() + task.y.abs()).max()) + tiny
 
 
-def rho_bound(P: Problem) -> float:
-    """An upper bound of ρ = maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ) (E16), rounding included; infinite where the errors have no bound."""
-    r = stream.outputs(P) - P.y
-    size = (r.double().abs() + _residual_error(P, r)) / P.M
-    q2 = P.X1.double().square().sum(1)[:, None]
-    u = _gamma(ERROR + 8, P.dtype)
+def rho_bound(task: Instance, r: Tensor) -> float:
+    """An upper bound of ρ = maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ) (E16), rounding included, that of the computed residual r, too.
+
+    Infinite where the errors have no bound.
+    """
+    size = (r.double().abs() + _residual_error(task, r)) / task.M
+    q2 = task.X1.double().square().sum(1)[:, None]
+    u = _roundings(ERROR + 8, task.dtype)
 
     def work(chunks: list[slice]) -> Tensor:
-        most = P.zeros(1, dtype=torch.float64)
+        most = task.zeros(1, dtype=torch.float64)
         for part in chunks:
-            _, slope, curvature = P.jets(part, 2)
-            t, e = _reach(P, part)
-            _, b1, b2, b3 = P.activation.bounds(t)
-            c = P.c[part].double().abs()
+            _, slope, curvature = task.jets(part, 2)
+            t, e = _reach(task, part)
+            _, b1, b2, b3 = task.activation.bounds(t)
+            c = task.c[part].double().abs()
             kappa = torch.nan_to_num((curvature.double().abs() + (b3 * e + u * _most(b2))) * c * q2, nan=math.inf)
             s = torch.nan_to_num(slope.double().abs() + (b2 * e + u * _most(b1)), nan=math.inf) * q2.sqrt()
             most = torch.maximum(most, (size @ (kappa + torch.hypot(kappa, 2 * s)).mul_(0.5)).max())
         return most
 
-    return largest(P, torch.cat(P.sweep(work))) * (1 + _gamma(2 * P.M + 64, torch.float64))
+    return largest(task, torch.cat(task.sweep(work))) * (1 + _roundings(2 * task.M + 64, torch.float64))
 
 
-def gamma_bound(P: Problem) -> float:
+def gamma_bound(task: Instance, r: Tensor) -> float:
     """γ = N^(β-1) ρ, above which (E16) makes H + γ_N I positive definite; infinite where the errors have no bound."""
-    return float(math.pow(P.net.width, P.net.beta - 1) * rho_bound(P))
+    return float(math.pow(task.net.width, task.net.beta - 1) * rho_bound(task, r))
 
 
-def radii(P: Problem, r: Tensor) -> Radii:
+def radii(task: Instance, r: Tensor) -> Radii:
     """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
-    u = _gamma(ERROR + 8, P.dtype)
-    r_error = _residual_error(P, r)
-    tiny = torch.finfo(P.dtype).tiny * P.M * P.net.width
+    u = _roundings(ERROR + 8, task.dtype)
+    r_error = _residual_error(task, r)
+    tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
     r_mean = float(r.double().abs().mean()) * _SLACK
-    rounding = _gamma(P.M + 16, P.dtype)
-    q = _q(P)
-    values = P.zeros(P.local, dtype=torch.float64)
-    for part in _parts(P):
-        t, e = _reach(P, part)
-        _, b1, b2, b3 = P.activation.bounds(t)
-        cross = P.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
-        steep = P.c[part].double().abs() * (P.scale * q * q)
+    rounding = _roundings(task.M + 16, task.dtype)
+    q = _q(task)
+    values = task.zeros(task.local, dtype=torch.float64)
+    for part in _parts(task):
+        t, e = _reach(task, part)
+        _, b1, b2, b3 = task.activation.bounds(t)
+        cross = task.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
+        steep = task.c[part].double().abs() * (task.scale * q * q)
         curved = steep * (r_error * b2 + r_mean * (b3 * e + u * _most(b2) + rounding * b2))
         # no bound (relu's kink, times c = 0) is an infinite one
         values[part] = torch.nan_to_num((cross + curved) * _SLACK + tiny * q * q, nan=math.inf, posinf=math.inf)
     return Radii(values)
 
 
-def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, count: bool = False) -> Certificate:
+def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None, *, count: bool = False) -> Certificate:
     """The certificate of A = H + μI, or of A = JᵀJ/M + μI if S is None. `count` asks for neg(A), not only whether it is 0."""
     if S is None or error is None:
-        if mu > 0:
+        if shift > 0:
             return Certificate("positive definite", 0, 0, 1.0, "JᵀJ/M + μI with μ > 0")
         return Certificate("undecided", None, 0, 0.0, "μ ≤ 0 without curvature")
-    first = _inertia(P, S, mu, error, count)
+    first = _inertia(task, S, shift, error, count)
     if first.proved and not (count and first.negative is None):
         return first
-    if first.at_least > P.M:  # far from definite: a shift would not settle the count of so many doubtful blocks either
+    if first.at_least > task.M:  # far from definite: a shift would not settle the count of so many doubtful blocks either
         return first
-    step = max(1e-6 * abs(mu), 4 * largest(P, error.values))
-    low = _inertia(P, S, mu - step, error, count)
+    step = max(1e-6 * abs(shift), 4 * largest(task, error.values))
+    low = _inertia(task, S, shift - step, error, count)
     if low.verdict == "positive definite":
         return Certificate("positive definite", 0, 0, 0.0, f"A - τI is proved positive definite, τ = {step:.2e}")
-    high = _inertia(P, S, mu + step, error, count)
+    high = _inertia(task, S, shift + step, error, count)
     at_least = max(first.at_least, high.at_least)
     negative = low.negative if low.negative is not None and low.negative == high.negative else None
     if negative is not None or at_least:
@@ -200,29 +204,29 @@ def certify(P: Problem, S: Tensor | None, mu: float, error: Radii | None, *, cou
     return first
 
 
-def largest(P: Problem, values: Tensor) -> float:
+def largest(task: Instance, values: Tensor) -> float:
     """The maximum over all neurons of all ranks."""
     most = values.double().max()
-    P.ranks.max(most)
+    task.ranks.max(most)
     return float(most)
 
 
-def _inertia(P: Problem, S: Tensor, mu: float, error: Radii, count: bool) -> Certificate:
-    found = _block_inertia(P, S, mu, error)
+def _inertia(task: Instance, S: Tensor, shift: float, error: Radii, count: bool) -> Certificate:
+    found = _block_inertia(task, S, shift, error)
     if found.negative == 0 and found.open == 0:
         return Certificate("positive definite", 0, 0, found.margin, "every block is proved positive definite")
-    at_least = max(found.negative - P.M, 0)
+    at_least = max(found.negative - task.M, 0)
     if at_least and not count:
-        return Certificate("indefinite", None, at_least, 0.0, f"{found.negative} negative eigenvalues of D, and M = {P.M}")
+        return Certificate("indefinite", None, at_least, 0.0, f"{found.negative} negative eigenvalues of D, and M = {task.M}")
     answer: Literal["indefinite", "undecided"] = "indefinite" if at_least else "undecided"
     if found.open:
         return Certificate(answer, None, at_least, 0.0, f"{found.open} blocks are singular to within their error bounds")
-    if P.M > _LARGEST_EIGEN:
+    if task.M > _LARGEST_EIGEN:
         return Certificate(answer, None, at_least, 0.0, f"M > {_LARGEST_EIGEN}: the M×M eigenvalues were not computed")
-    G, bound = _bounded_gram(P, S, mu, error)
+    G, bound = _bounded_gram(task, S, shift, error)
     if not math.isfinite(bound):
         return Certificate(answer, None, at_least, 0.0, "the error bound of J D⁻¹ Jᵀ is not finite")
-    values, off = _bounded_eigenvalues(G, P.M)
+    values, off = _bounded_eigenvalues(G, task.M)
     if not bool((values.abs() > (bound + off) * _SLACK).all()):
         return Certificate(answer, None, at_least, 0.0, f"an eigenvalue of M I + J D⁻¹ Jᵀ lies within {bound + off:.2e} of 0")
     negative = found.negative - int((values < 0).sum())
@@ -243,35 +247,37 @@ class _Blocks:
     margin: float
 
 
-def _block_inertia(P: Problem, S: Tensor, mu: float, error: Radii) -> _Blocks:
+def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Blocks:
     """Step 1, in three sieves of growing cost."""
-    p = P.p
-    totals = P.zeros(2, dtype=torch.float64)
-    least = P.zeros(1, dtype=torch.float64).add_(math.inf)
-    growth = 1 + _gamma(4 * p * p, P.dtype)
+    p = task.p
+    totals = task.zeros(2, dtype=torch.float64)
+    least = task.zeros(1, dtype=torch.float64).add_(math.inf)
+    growth = 1 + _roundings(4 * p * p, task.dtype)
     # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
     twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    twice = twice.double().to(P.device)
+    twice = twice.double().to(task.device)
     rest = []
-    for part in _parts(P):
-        norms = (twice @ S[:, part].double().square()).sqrt() * growth + torch.finfo(P.dtype).tiny ** 0.5 + error.values[part]
-        certain = norms < mu  # False for nan as well
-        least = torch.minimum(least, ((mu - norms) / abs(mu) * (2 - _SLACK)).where(certain, least).min())
+    for part in _parts(task):
+        norms = (
+            (twice @ S[:, part].double().square()).sqrt() * growth + torch.finfo(task.dtype).tiny ** 0.5 + error.values[part]
+        )
+        certain = norms < shift  # False for nan as well
+        least = torch.minimum(least, ((shift - norms) / abs(shift) * (2 - _SLACK)).where(certain, least).min())
         rest.append(torch.nonzero(~certain)[:, 0] + part.start)
     doubtful = torch.cat(rest)
     for a in range(0, doubtful.shape[0], _BLOCK):
         which = doubtful[a : a + _BLOCK]
-        D = stream.block(P, S, which, mu)
+        D = stream.block(task, S, which, shift)
         size = D.double().square().sum((0, 1)).sqrt() * growth
-        shift = error.values[which] + _gamma(8 * p * (p + 2), P.dtype) * size + torch.finfo(P.dtype).tiny ** 0.5
+        room = error.values[which] + _roundings(8 * p * (p + 2), task.dtype) * size + torch.finfo(task.dtype).tiny ** 0.5
         shifted = D.clone()
-        shifted.diagonal().sub_((shift * _SLACK)[:, None].to(P.dtype))
+        shifted.diagonal().sub_((room * _SLACK)[:, None].to(task.dtype))
         _, definite = blocks.inverse_cholesky(shifted)
-        totals += _eigen_counts(P, D, definite, shift)
+        totals += _eigen_counts(task, D, definite, room)
         least = torch.minimum(least, torch.zeros_like(least)) if which.numel() else least
-    P.ranks.sum(totals)
+    task.ranks.sum(totals)
     least.neg_()
-    P.ranks.max(least)
+    task.ranks.max(least)
     return _Blocks(int(totals[0]), int(totals[1]), float(-least))
 
 
@@ -280,20 +286,20 @@ def _double(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(t.double() for t in tensors)
 
 
-def _eigen_counts(P: Problem, D: Tensor, definite: Tensor, error: Tensor) -> Tensor:
+def _eigen_counts(task: Instance, D: Tensor, definite: Tensor, error: Tensor) -> Tensor:
     """(proved negative eigenvalues, blocks left open) among the blocks that are not `definite`."""
     D, error = D[:, :, ~definite], error[~definite]
-    counts = P.zeros(2, dtype=torch.float64)
+    counts = task.zeros(2, dtype=torch.float64)
     if D.shape[2] == 0:
         return counts
-    p = P.p
+    p = task.p
     D, values, Q = _double(D, *blocks.eigh(D.clone()))
     back = Q.transpose(0, 1)
     product = blocks.matmul(Q * values[None], back)
-    eye = torch.eye(p, dtype=torch.float64, device=P.device)[:, :, None]
-    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + _gamma(4 * p * p, torch.float64)
+    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
+    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + _roundings(4 * p * p, torch.float64)
     largest = values.abs().amax(0)
-    rounding = _gamma(8 * p * p, torch.float64) * (largest + D.square().sum((0, 1)).sqrt())
+    rounding = _roundings(8 * p * p, torch.float64) * (largest + D.square().sum((0, 1)).sqrt())
     off = (product - D).square().sum((0, 1)).sqrt() + rounding
     # Ostrowski: the eigenvalues of QΛQᵀ are those of Λ, each times a number in [1 - skew, 1 + skew]
     certain = (skew < 0.5) & (values.abs().amin(0) * (1 - skew) > (off + error) * _SLACK)
@@ -302,44 +308,44 @@ def _eigen_counts(P: Problem, D: Tensor, definite: Tensor, error: Tensor) -> Ten
     return counts
 
 
-def _bounded_gram(P: Problem, S: Tensor, mu: float, error: Radii) -> tuple[Tensor, float]:
+def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tuple[Tensor, float]:
     """Step 3: M I + J D⁻¹ Jᵀ from the eigenvalues of every block, with a bound of its error in the 2-norm.
 
     With C = |Λ|^(-1/2) Qᵀ and B = Cᵀ sgn(Λ) C in place of D⁻¹: ‖D⁻¹ - B‖ ≤ ‖B‖ θ/(1-θ), θ = ‖I - DB‖; then the errors of J, of
     the rows CJ, and of the sum.
     """
-    p, product = P.p, P.precision.product
-    depth = _gamma(p * P.chunk + P.depth + P.local // _BLOCK + 16, product)
+    p, product = task.p, task.precision.product
+    depth = _roundings(p * task.chunk + task.depth + task.local // _BLOCK + 16, product)
 
     # Eigenvalues a large block at a time, as they take many short operations; then rows a chunk at a time, as `depth` counts.
-    G, total = P.zeros(P.M, P.M, dtype=product), P.zeros(1, dtype=torch.float64)
-    eye = torch.eye(p, dtype=torch.float64, device=P.device)[:, :, None]
+    G, total = task.zeros(task.M, task.M, dtype=product), task.zeros(1, dtype=torch.float64)
+    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
 
     def work(_: list[slice]) -> None:
-        for which, values, Q, part in stream.eigen_blocks(P, S, torch.arange(P.local, device=P.device), mu):
+        for which, values, Q, part in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), shift):
             C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
-            signs = torch.where(values < 0, -1, 1).to(P.dtype)
+            signs = torch.where(values < 0, -1, 1).to(task.dtype)
             # D and C as they are, in float64; B = Cᵀ sgn(Λ) C
-            D64, C64 = _double(stream.block(P, S, which, mu), C)
+            D64, C64 = _double(stream.block(task, S, which, shift), C)
             B = blocks.matmul(C64.transpose(0, 1) * signs[None], C64)
             size, D_size, C_size = (t.square().sum((0, 1)) for t in (B, D64, C64))
             size, D_size = size.sqrt(), D_size.sqrt()
             theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
-            theta = theta + (_gamma(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
+            theta = theta + (_roundings(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
             # the diagonal of D: S + μ, rounded
-            theta = (theta + _gamma(1, P.dtype) * D_size * (size + C_size)) * _SLACK
+            theta = (theta + _roundings(1, task.dtype) * D_size * (size + C_size)) * _SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
-            j, e = _jacobian_norms(P, part)
-            rounding = _gamma(2 * (p + 8), product) + _gamma(8 * p * p, P.dtype) + depth
-            flush = torch.finfo(product).tiny * p * P.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
+            j, e = _jacobian_norms(task, part)
+            rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype) + depth
+            flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
             total.add_((j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum())
-            stream.add_signed(P, G, which, C, values < 0)
+            stream.add_signed(task, G, which, C, values < 0)
 
-    replace(P, lanes=1).sweep(work)
-    P.ranks.sum(G)
-    P.ranks.sum(total)
+    replace(task, lanes=1).sweep(work)
+    task.ranks.sum(G)
+    task.ranks.sum(total)
     W = mirror_(G.double())
-    W.diagonal().add_(P.M)
+    W.diagonal().add_(task.M)
     bound = float(total) * _SLACK + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
     return W, bound if math.isfinite(bound) else math.inf
 
@@ -349,7 +355,7 @@ def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
     if not bool(torch.isfinite(W).all()):
         return torch.full((M,), math.nan, dtype=torch.float64), math.inf
     values, Q = torch.linalg.eigh(W)
-    g = _gamma(M + 4, torch.float64)
+    g = _roundings(M + 4, torch.float64)
     size = float(values.abs().max())
     eye = torch.eye(M, dtype=Q.dtype, device=Q.device)
     skew = float(torch.linalg.matrix_norm(Q.mT @ Q - eye)) + g * M

@@ -1,8 +1,9 @@
 """The passes of `stream` for a CPU, compiled by numba: blocks of B neurons, the innermost index, whose entries stay in cache.
 
 torch makes a dozen trips through memory for what is a few dozen flops an entry; here an entry is computed, summed and scaled
-while it is near. Same formulas, same order (η, w, c), same results to rounding; `stream` uses it where numba is installed and
-the work is large. The exponential is our own, for the compiler to turn into vector instructions; libm's is a call an entry.
+while it is near. Same formulas, the same order (η, w, c) as in `stream` but where a block is loaded, same results to rounding;
+`stream` uses it where numba is installed and the work is large. The exponential is our own, for the compiler to turn into
+vector instructions; libm's is a call an entry.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _add_sums(rows: Any, x: Any, out: Any) -> None:
 
 
 @njit(fastmath=_SUMS, cache=True, error_model="numpy")
-def _block(S: Any, start: int, count: int, mu: float, D: Any) -> None:
+def _block(S: Any, start: int, count: int, shift: float, D: Any) -> None:
     """D_i = S_i + μI (p, p, B) from the stored entries; μI past the last neuron."""
     p, B = D.shape[0], D.shape[2]
     D[:] = 0.0
@@ -198,7 +199,7 @@ def _block(S: Any, start: int, count: int, mu: float, D: Any) -> None:
             row += 1
     for k in range(p):
         for j in range(B):
-            D[k, k, j] += mu
+            D[k, k, j] += shift
 
 
 @njit(fastmath=_EXACT, cache=True, error_model="numpy")
@@ -284,7 +285,7 @@ def gram_rows(
     second: Any,
     S: Any,
     fresh: bool,
-    mu: float,
+    shift: float,
     scale: float,
     limit: float,
     Y: Any,
@@ -312,7 +313,7 @@ def gram_rows(
             for k in range(second.shape[0]):
                 for j in range(count):
                     S[p - 1 + k, start + j] = entries[k, j] * neurons[0, j]
-        _block(S, start, count, mu, D)
+        _block(S, start, count, shift, D)
         _inverse_cholesky(D, L, inverse, limit, ok)
         for j in range(count):
             good[start + j] = ok[j] > 0.0
@@ -370,7 +371,7 @@ def solve(
     eta: Any,
     X1: Any,
     S: Any,
-    mu: float,
+    shift: float,
     scale: float,
     limit: float,
     columns: Any,
@@ -396,7 +397,7 @@ def solve(
     for start in range(0, c.shape[0], B):
         count = _load(start, c, w, eta, X1, neurons, z)
         _jets(kind, 1, z.reshape(-1), value.reshape(-1), slope.reshape(-1), slope.reshape(-1))
-        _block(S, start, count, mu, D)
+        _block(S, start, count, shift, D)
         _inverse_cholesky(D, L, inverse, limit, ok)
         ok[count:] = 0.0
         _add_sums(features, slope, steep)

@@ -15,7 +15,12 @@ from nntk_accelerated.laws import InitialLaw, initial_law
 from nntk_accelerated.sharding import Ranks
 from nntk_accelerated.validation import number, whole_number
 
-__all__ = ["ShallowNet"]
+__all__ = ["ShallowNet", "columns"]
+
+
+def columns(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(c, w, η), views of θ or of an update (n, d+2)."""
+    return rows[:, 0], rows[:, 1:-1], rows[:, -1]
 
 
 class ShallowNet(nn.Module):
@@ -113,8 +118,7 @@ class ShallowNet(nn.Module):
         rows = _floating("theta", theta)
         if rows.dim() != 2 or rows.shape[0] == 0 or rows.shape[1] < 3:
             raise InputError("theta", "shape (N, d+2): a row (c, w, eta) for each neuron", f"shape {tuple(rows.shape)}")
-        c, w, eta = rows[:, 0], rows[:, 1:-1], rows[:, -1]
-        return cls.from_arrays(c, w, eta, beta=beta, activation=activation, negative_control=negative_control)
+        return cls.from_arrays(*columns(rows), beta=beta, activation=activation, negative_control=negative_control)
 
     @property
     def theta(self) -> Tensor:
@@ -139,7 +143,7 @@ class ShallowNet(nn.Module):
         """(c, w, η) of a tensor (n, d+2)."""
         if not isinstance(rows, Tensor) or tuple(rows.shape) != (self.c.shape[0], self.dim + 2):
             raise InputError(name, f"a tensor of shape ({self.c.shape[0]}, {self.dim + 2})", _described(rows))
-        return rows[:, 0], rows[:, 1:-1], rows[:, -1]
+        return columns(rows)
 
     def _describe(self, width: int, beta: Any, name: str, negative_control: bool) -> None:
         beta = number("beta", beta)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nntk_accelerated import stream
-from nntk_accelerated.certificate import certify, largest, radii
+from nntk_accelerated.certificate import largest
 from nntk_accelerated.errors import IndefiniteError, InputError, RangeError
-from nntk_accelerated.model import ShallowNet
-from nntk_accelerated.problem import PRECISIONS, memory_guard, problem
-from nntk_accelerated.scaling import damping
+from nntk_accelerated.instance import PRECISIONS, instance, memory_guard
+from nntk_accelerated.model import ShallowNet, columns
+from nntk_accelerated.prepared import PreparedNetwork, prepared
+from nntk_accelerated.scaling import damping_of
 from nntk_accelerated.step import NewtonStep, take
 from nntk_accelerated.validation import choice, number, positive, whole_number
 
@@ -29,9 +29,21 @@ _UNBOUNDED = (
 class RegularizedNewton(torch.optim.Optimizer):
     """θ ← θ - lr (H + γ_N I)⁻¹ ∇L (E6) on all data at once, exact at every step, for a ShallowNet.
 
-    >>> optimizer = RegularizedNewton(net, gamma=0.1)
-    >>> step = optimizer.step(X, y)          # a NewtonStep: loss, residual, certificate, damping, …
-    >>> optimizer.bind(X, y).step(closure)   # for code that calls step(closure); returns the closure's loss
+    >>> import torch
+    >>> from nntk_accelerated import RegularizedNewton, ShallowNet
+    >>> net = ShallowNet(1000, 1, beta=0.75, generator=torch.Generator().manual_seed(0))
+    >>> X = torch.linspace(0, 1, 8, dtype=torch.float64)[:, None]
+    >>> y = torch.sin(3 * X[:, 0])
+    >>> optimizer = RegularizedNewton(net, gamma=1.0)
+    >>> step = optimizer.step(X, y)  # a NewtonStep: loss, damping, residual, certificate, …
+    >>> step.certificate.verdict
+    'positive definite'
+
+    Code that calls step(closure) gives the data first, and gets the closure's loss back:
+
+    >>> optimizer = optimizer.bind(X, y)
+    >>> optimizer.step(lambda: (net(X) - y).square().mean()).item() < 2 * step.loss
+    True
 
     net            a ShallowNet, or parameter groups {"params": […], "lr": …} that together hold just its three parameters, with
                    of=net; a group's lr scales its parameters' part of the one joint step.
@@ -76,7 +88,7 @@ class RegularizedNewton(torch.optim.Optimizer):
             choice("precision", precision, PRECISIONS)
         if chunk is not None:
             whole_number("chunk", chunk)
-        damping(whole, gamma, scaling)
+        damping_of(whole, gamma, scaling)
         self.net = whole
         self.precision, self.chunk = precision, chunk
         self._bound: tuple[Tensor, Tensor] | None = None
@@ -88,7 +100,7 @@ class RegularizedNewton(torch.optim.Optimizer):
 
     def bind(self, X: Tensor, y: Tensor) -> RegularizedNewton:
         """Remember the data for step(closure); returns the optimizer. Raises InputError for data that do not fit."""
-        problem(self.net, X, y, precision=self.precision, chunk=self.chunk)
+        instance(self.net, X, y, precision=self.precision, chunk=self.chunk)
         self._bound = X, y
         return self
 
@@ -112,7 +124,7 @@ class RegularizedNewton(torch.optim.Optimizer):
                         name, f"the same in every group, as the step is one joint solve ({first[name]})", repr(group[name])
                     )
         choice("on_indefinite", first["on_indefinite"], _CHOICES)
-        damping(self.net, first["gamma"], first["scaling"])
+        damping_of(self.net, first["gamma"], first["scaling"])
         return first
 
     def __getstate__(self) -> dict[str, Any]:
@@ -142,24 +154,24 @@ class RegularizedNewton(torch.optim.Optimizer):
     def _step(self, X: Any, y: Any) -> NewtonStep:
         options = self._settings()
         rates = {id(p): _rate(group["lr"]) for group in self.param_groups for p in group["params"]}
-        P = problem(self.net, X, y, precision=self.precision, chunk=self.chunk)
-        mu = damping(self.net, options["gamma"], options["scaling"])
-        with memory_guard(P):
-            step = take(P, mu, 1.0, curvature=True)
+        task = instance(self.net, X, y, precision=self.precision, chunk=self.chunk)
+        damping = damping_of(self.net, options["gamma"], options["scaling"])
+        with memory_guard(task):
+            step = take(task, damping, 1.0, curvature=True)
             if step.certificate.verdict != "positive definite":
                 if options["on_indefinite"] == "raise":
                     raise IndefiniteError(_refusal(step, options["gamma"]))
                 if options["on_indefinite"] == "increase":
-                    step = take(P, _proved_damping(P, mu), 1.0, curvature=True)
+                    step = take(task, _proved_damping(prepared(task), damping), 1.0, curvature=True)
                     if step.certificate.verdict != "positive definite":
                         raise IndefiniteError(_refusal(step, options["gamma"]))
-            moves = {"c": step.update[:, 0], "w": step.update[:, 1:-1], "eta": step.update[:, -1]}
+            moves = dict(zip(("c", "w", "eta"), columns(step.update), strict=True))
             moved = {}
-            outside = P.zeros(len(moves))
+            outside = task.zeros(len(moves))
             for k, (name, parameter) in enumerate(self.net.named_parameters()):
                 moved[name] = parameter + (rates[id(parameter)] * moves[name]).to(parameter.dtype)
                 outside[k] = not bool(torch.isfinite(moved[name]).all())
-            P.ranks.max(outside)  # no rank steps unless all do
+            task.ranks.max(outside)  # no rank steps unless all do
             for name, left in zip(moves, outside.tolist(), strict=True):
                 if left:
                     raise RangeError(f"net.{name} would leave the range of {moved[name].dtype}: lower lr or raise gamma")
@@ -191,22 +203,19 @@ def _refusal(step: NewtonStep, gamma: float) -> str:
     )
 
 
-def _proved_damping(P: Any, mu: float) -> float:
-    """The smallest damping proved positive definite, to 1 %, by doubling and bisection of its logarithm."""
-    r = stream.outputs(P) - P.y
-    S, error = stream.residual_blocks(P, r), radii(P, r)
-
-    if not math.isfinite(largest(P, error.values)):
+def _proved_damping(at: PreparedNetwork, damping: float) -> float:
+    """The smallest larger damping that is proved positive definite, to 1 %, by doubling and bisection of its logarithm."""
+    if not math.isfinite(largest(at.instance, at.S_error.values)):
         raise IndefiniteError(_UNBOUNDED)
 
     def proved(value: float) -> bool:
-        return certify(P, S, value, error).verdict == "positive definite"
+        return at.certificate(value).verdict == "positive definite"
 
-    low, high = mu, 2 * mu
-    while not proved(high):
+    low, high = damping, 2 * damping
+    while math.isfinite(high) and not proved(high):
         low, high = high, 4 * high
-        if not math.isfinite(high):
-            raise IndefiniteError(_UNBOUNDED)
+    if not math.isfinite(high):
+        raise IndefiniteError(_UNBOUNDED)
     while high > 1.01 * low:
         middle = math.sqrt(low) * math.sqrt(high)
         if proved(middle):

@@ -10,32 +10,32 @@ from torch import Tensor
 
 from nntk_accelerated import stream
 from nntk_accelerated.dense import mirror_
-from nntk_accelerated.problem import NO_TARGETS, memory_guard, problem
-from nntk_accelerated.scaling import damping, regularization
+from nntk_accelerated.instance import NO_TARGETS, instance, memory_guard
+from nntk_accelerated.scaling import damping_of, regularization
 
 __all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "outputs"]
 
 
 def outputs(net: Any, X: Any, *, precision: str | None = None, chunk: int | None = None) -> Tensor:
     """f(X) (M,), equation (E1), without gradients, in memory O(chunk·M). Raises as `newton_step`."""
-    P = problem(net, X, NO_TARGETS, precision=precision, chunk=chunk)
-    with memory_guard(P), torch.no_grad():
-        return stream.outputs(P)
+    task = instance(net, X, NO_TARGETS, precision=precision, chunk=chunk)
+    with memory_guard(task), torch.no_grad():
+        return stream.outputs(task)
 
 
 def loss(net: Any, X: Any, y: Any, *, precision: str | None = None, chunk: int | None = None) -> Tensor:
     """L = |r|²/(2M), r = f(X) - y (E2): a tensor without dimensions. Raises as `newton_step`."""
-    P = problem(net, X, y, precision=precision, chunk=chunk)
-    with memory_guard(P), torch.no_grad():
-        r = stream.outputs(P) - P.y
-        return r.square().sum() / (2 * P.M)
+    task = instance(net, X, y, precision=precision, chunk=chunk)
+    with memory_guard(task), torch.no_grad():
+        r = stream.outputs(task) - task.y
+        return r.square().sum() / (2 * task.M)
 
 
 def ntk(net: Any, X: Any, *, normalized: bool = False, precision: str | None = None, chunk: int | None = None) -> Tensor:
     """NTK B = JJᵀ/M (M, M), or width-normalized N^(2β-1) B (E7). Raises as `newton_step`."""
-    P = problem(net, X, NO_TARGETS, precision=precision, chunk=chunk)
-    with memory_guard(P), torch.no_grad():
-        B = mirror_(stream.gram(P, 1.0).G).to(P.dtype).div_(P.M)  # D = I
+    task = instance(net, X, NO_TARGETS, precision=precision, chunk=chunk)
+    with memory_guard(task), torch.no_grad():
+        B = mirror_(stream.gram(task, 1.0).G).to(task.dtype).div_(task.M)  # D = I
         return B.div_(regularization(1.0, net.width, net.beta)) if normalized else B
 
 
@@ -46,7 +46,9 @@ def nntk(
 
     Raises as `newton_step`, and SingularSystemError where H + γ_N I is singular.
     """
-    return _newton_kernel(problem(net, X, y, precision=precision, chunk=chunk), damping(net, gamma, scaling), curvature=True)
+    return _newton_kernel(
+        instance(net, X, y, precision=precision, chunk=chunk), damping_of(net, gamma, scaling), curvature=True
+    )
 
 
 def gauss_newton_nntk(
@@ -54,22 +56,22 @@ def gauss_newton_nntk(
 ) -> Tensor:
     """Gauss-Newton part B(γ_N I + B)⁻¹ of the NNTK (M, M) (E8). Raises as `newton_step`."""
     return _newton_kernel(
-        problem(net, X, NO_TARGETS, precision=precision, chunk=chunk), damping(net, gamma, scaling), curvature=False
+        instance(net, X, NO_TARGETS, precision=precision, chunk=chunk), damping_of(net, gamma, scaling), curvature=False
     )
 
 
-def _newton_kernel(P: Any, mu: float, *, curvature: bool) -> Tensor:
-    with memory_guard(P), torch.no_grad():
-        K = stream.gram(P, mu, r=stream.outputs(P) - P.y) if curvature else stream.gram(P, mu)
+def _newton_kernel(task: Any, damping: float, *, curvature: bool) -> Tensor:
+    with memory_guard(task), torch.no_grad():
+        K = stream.gram(task, damping, r=stream.outputs(task) - task.y) if curvature else stream.gram(task, damping)
         G = mirror_(K.G).clone()
-        F, _ = stream.factor(P, K)
+        F, _ = stream.factor(task, K)
         # JΔ = G v + J V t for (v, t) = W⁻¹ (h, 0): no cancellation, however small the kernel
         k = 0 if K.border is None else K.border.values.shape[0]
-        eye = torch.eye(P.M + k, P.M, dtype=P.dtype, device=P.device)
+        eye = torch.eye(task.M + k, task.M, dtype=task.dtype, device=task.device)
         solution = F.solve(eye)
-        kernel = G.to(P.dtype) @ solution[: P.M]
+        kernel = G.to(task.dtype) @ solution[: task.M]
         if K.border is not None:
-            kernel += K.border.JV @ solution[P.M :]
+            kernel += K.border.JV @ solution[task.M :]
         return (kernel + kernel.t()) / 2
 
 
@@ -91,10 +93,10 @@ class Modes:
 
 def modes(net: Any, X: Any, y: Any, gamma: float, *, precision: str | None = None, chunk: int | None = None) -> Modes:
     """The residual in the eigenvectors of the NTK, and each one's Newton rate (E7, E10). Raises as `newton_step`."""
-    P = problem(net, X, y, precision=precision, chunk=chunk)
-    damping(net, gamma)
+    task = instance(net, X, y, precision=precision, chunk=chunk)
+    damping_of(net, gamma)
     values, vectors = torch.linalg.eigh(ntk(net, X, normalized=True, precision=precision, chunk=chunk))
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    with memory_guard(P), torch.no_grad():
-        r = stream.outputs(P) - P.y
+    with memory_guard(task), torch.no_grad():
+        r = stream.outputs(task) - task.y
     return Modes(values, vectors, vectors.t() @ r, values / (gamma + values))

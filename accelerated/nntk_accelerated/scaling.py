@@ -10,7 +10,7 @@ import torch
 from nntk_accelerated.errors import InputError, RangeError
 from nntk_accelerated.validation import choice, number, positive, whole_number
 
-__all__ = ["damping", "regularization"]
+__all__ = ["damping_of", "regularization"]
 
 
 def regularization(gamma: float, width: int, beta: float) -> float:
@@ -24,7 +24,7 @@ def regularization(gamma: float, width: int, beta: float) -> float:
     return value * math.pow(N, 1 - 2 * exponent)
 
 
-def damping(net: Any, gamma: Any, scaling: str = "width") -> float:
+def damping_of(net: Any, gamma: Any, scaling: str = "width") -> float:
     """γ_N: (E5) for the net with scaling="width", γ itself with "fixed".
 
     Raises InputError for γ ≤ 0, RangeError if γ_N underflows.

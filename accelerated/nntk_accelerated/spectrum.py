@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, Radii, certify, gamma_bound, jacobian_bound, largest, radii, rho_bound
+from nntk_accelerated.certificate import Certificate, gamma_bound, jacobian_bound, largest
 from nntk_accelerated.errors import InputError, RangeError, SingularSystemError
+from nntk_accelerated.instance import Instance, instance, memory_guard
 from nntk_accelerated.model import ShallowNet
-from nntk_accelerated.problem import Problem, memory_guard, problem
-from nntk_accelerated.scaling import damping, regularization
+from nntk_accelerated.prepared import PreparedNetwork, prepared
+from nntk_accelerated.scaling import damping_of, regularization
 from nntk_accelerated.validation import positive, whole_number
 
 __all__ = [
@@ -48,22 +49,12 @@ def inertia(
 
     Where every block is proved positive definite that settles it, and the M×M matrix is not formed.
     """
-    P = problem(net, X, y, precision=precision, chunk=chunk)
-    mu = damping(net, gamma, scaling)
-    with memory_guard(P), torch.no_grad():
-        r = stream.outputs(P) - P.y
-        S, error = stream.residual_blocks(P, r), radii(P, r)
-        certificate = certify(P, S, mu, error, count=True)
-        negative = certificate.negative
-        if negative is None:
-            negative = count(P, S, mu)
-        return Inertia(negative, net.width * P.p - negative, certificate.negative is not None, certificate)
-
-
-def count(P: Problem, S: Tensor, mu: float) -> int:
-    """neg(H + μI) in floating point. Raises SingularSystemError at an eigenvalue."""
-    K = stream.gram(P, mu, S=S)
-    return stream.factor(P, K)[1]
+    task = instance(net, X, y, precision=precision, chunk=chunk)
+    damping = damping_of(net, gamma, scaling)
+    at = prepared(task)
+    certificate = at.certificate(damping, count=True)
+    negative = at.negative_eigenvalues(damping) if certificate.negative is None else certificate.negative
+    return Inertia(negative, net.width * task.p - negative, certificate.negative is not None, certificate)
 
 
 @dataclass(frozen=True)
@@ -94,25 +85,29 @@ def min_eigenvalue(
     eigenvalue of S, which cost O(N): few counts of O(NM²) remain.
     Raises InputError for rtol outside [1e-14, 1), and as `newton_step`.
     """
-    if not 1e-14 <= positive("rtol", rtol) < 1:
+    accuracy = _accuracy(rtol)
+    return _min_eigenvalue(prepared(instance(net, X, y, precision=precision, chunk=chunk)), accuracy)
+
+
+def _accuracy(rtol: Any) -> float:
+    accuracy = positive("rtol", rtol)
+    if not 1e-14 <= accuracy < 1:
         raise InputError("rtol", "a number in [1e-14, 1)", repr(rtol))
-    P = problem(net, X, y, precision=precision, chunk=chunk)
-    with memory_guard(P), torch.no_grad():
-        return _min_eigenvalue(P, float(rtol))
+    return accuracy
 
 
-def _min_eigenvalue(P: Problem, rtol: float) -> MinEigenvalue:
-    r = stream.outputs(P) - P.y
-    S, error = stream.residual_blocks(P, r), radii(P, r)
-    lower, upper, size = _bracket(P, S)
-    if not all(map(math.isfinite, (lower, upper, size))):
-        raise RangeError(f"the Hessian is not finite in {P.dtype}: rescale the problem")
-    doubt = largest(P, error.values)  # of S in the 2-norm, and so of its eigenvalues
+def _min_eigenvalue(at: PreparedNetwork, rtol: float) -> MinEigenvalue:
+    task = at.instance
+    with memory_guard(task), torch.no_grad():
+        lower, upper, size = _bracket(task, at.S)
+        doubt = largest(task, at.S_error.values)  # of S in the 2-norm, and so of its eigenvalues
     known = math.isfinite(doubt)
     doubt = doubt if known else 0.0
-    if size == 0 and P.net.width * P.p > P.M:  # r = 0: H = JᵀJ/M, singular
+    noise = max(64 * torch.finfo(task.dtype).eps * size, 2 * doubt)
+    if not math.isfinite(2 * (abs(lower) + abs(upper) + size + noise)):  # no bracket below is wider
+        raise RangeError(f"the Hessian is not finite in {task.dtype}: rescale the problem")
+    if size == 0 and task.net.width * task.p > task.M:  # r = 0: H = JᵀJ/M, singular
         return MinEigenvalue(0.0, -doubt, doubt, known, doubt == 0, 0)
-    noise = max(64 * torch.finfo(P.dtype).eps * size, 2 * doubt)
     spent = 0
     lower, upper = lower - noise, upper + noise
 
@@ -121,7 +116,7 @@ def _min_eigenvalue(P: Problem, rtol: float) -> MinEigenvalue:
         nonlocal spent
         spent += 1
         try:
-            return count(P, S, -x) > 0
+            return at.negative_eigenvalues(-x) > 0
         except SingularSystemError:
             return True
 
@@ -134,8 +129,7 @@ def _min_eigenvalue(P: Problem, rtol: float) -> MinEigenvalue:
     converged = upper - lower <= rtol * max(abs(lower), abs(upper))
     # widen by half a width: proofs need room, and the answer keeps its accuracy
     room = (upper - lower) / 2 + noise
-    at_lower = certify(P, S, -(lower - room), error)
-    at_upper = certify(P, S, -(upper + room), error)
+    at_lower, at_upper = at.certificate(-(lower - room)), at.certificate(-(upper + room))
     proved = at_lower.verdict == "positive definite" and at_upper.verdict == "indefinite"
     middle = (lower + upper) / 2
     if proved:
@@ -143,21 +137,25 @@ def _min_eigenvalue(P: Problem, rtol: float) -> MinEigenvalue:
     return MinEigenvalue(middle, lower, upper, proved, converged, spent)
 
 
-def _bracket(P: Problem, S: Tensor) -> tuple[float, float, float]:
+def _bracket(task: Instance, S: Tensor) -> tuple[float, float, float]:
     """(λ₁(S), upper bound of λ_min(H), ‖S‖): Weyl and, for a matrix of rank M added, Cauchy interlacing."""
-    smallest, most = [], P.zeros(1, dtype=torch.float64)
-    for _, values, _, _ in stream.eigen_blocks(P, S, torch.arange(P.local, device=P.device), 0.0):
+    smallest, most = [], task.zeros(1, dtype=torch.float64)
+    for _, values, _, _ in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), 0.0):
         flat = values.reshape(-1)
-        smallest.append(flat.topk(min(P.M + 1, flat.shape[0]), largest=False).values)
+        smallest.append(flat.topk(min(task.M + 1, flat.shape[0]), largest=False).values)
         most = torch.maximum(most, flat.abs().max().double())
-    P.ranks.max(most)
+    task.ranks.max(most)
     own = torch.cat(smallest)
-    every = P.ranks.gather(own.topk(min(P.M + 1, own.shape[0]), largest=False).values).sort().values
+    every = task.ranks.gather(own.topk(min(task.M + 1, own.shape[0]), largest=False).values).sort().values
     low, size = float(every[0]), float(most)
-    if every.shape[0] > P.M:
-        return low, float(every[P.M]), size
+    if every.shape[0] > task.M:
+        return low, float(every[task.M]), size
     # fewer parameters than points: the mean of the eigenvalues of H bounds the smallest, and |H| ≤ |S| + |J|²/M
-    return low, size + jacobian_bound(P) ** 2 / (P.M * P.net.width * P.p), max(size, jacobian_bound(P) ** 2 / P.M)
+    return (
+        low,
+        size + jacobian_bound(task) ** 2 / (task.M * task.net.width * task.p),
+        max(size, jacobian_bound(task) ** 2 / task.M),
+    )
 
 
 @dataclass(frozen=True)
@@ -180,12 +178,13 @@ def required_gamma(
     net: Any, X: Any, y: Any, *, rtol: float = 1e-6, precision: str | None = None, chunk: int | None = None
 ) -> RequiredGamma:
     """The exact threshold -λ_min(H) N^(2β-1) by bisection on the inertia, and the bound (E16). Raises as `min_eigenvalue`."""
-    smallest = min_eigenvalue(net, X, y, rtol=rtol, precision=precision, chunk=chunk)
+    accuracy = _accuracy(rtol)
+    at = prepared(instance(net, X, y, precision=precision, chunk=chunk))
+    smallest = _min_eigenvalue(at, accuracy)
     unit = 1 / regularization(1.0, net.width, net.beta)
-    enough = sufficient_gamma(net, X, y, precision=precision, chunk=chunk)
     down, up = 1 - 16 * torch.finfo(torch.float64).eps, 1 + 16 * torch.finfo(torch.float64).eps  # γ N^(1-2β) is rounded, too
     lower, upper = max(0.0, -smallest.upper * unit * down), max(0.0, -smallest.lower * unit * up)
-    return RequiredGamma(enough, lower, upper, smallest.proved)
+    return RequiredGamma(at.sufficient_gamma, lower, upper, smallest.proved)
 
 
 def sufficient_gamma(net: Any, X: Any, y: Any, *, precision: str | None = None, chunk: int | None = None) -> float:
@@ -194,9 +193,9 @@ def sufficient_gamma(net: Any, X: Any, y: Any, *, precision: str | None = None, 
     hᵢ(x) = ½(|κ|q² + √(κ²q⁴ + 4s²q²)), κ = cσ'', s = σ', q = |x̃| (E15). The errors of r, σ' and σ'' are added;
     infinite where they have no bound.
     """
-    P = problem(net, X, y, precision=precision, chunk=chunk)
-    with memory_guard(P), torch.no_grad():
-        return gamma_bound(P)
+    task = instance(net, X, y, precision=precision, chunk=chunk)
+    with memory_guard(task), torch.no_grad():
+        return gamma_bound(task, stream.outputs(task) - task.y)
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ def required_width(
     if not callable(make):
         raise InputError("make", "a function from a width to a ShallowNet", type(make).__name__)
     whole_number("largest", largest)
-    g = positive("gamma", gamma)
+    gamma = positive("gamma", gamma)
     seen: dict[int, tuple[str, float, float]] = {}
 
     def definite(width: int) -> bool:
@@ -240,12 +239,9 @@ def required_width(
             net = make(width)
             if type(net) is not ShallowNet or net.width != width:
                 raise InputError("make", f"a ShallowNet of width {width} for make({width})", repr(net))
-            P = problem(net, X, y, precision=precision, chunk=chunk)
-            with memory_guard(P), torch.no_grad():
-                r = stream.outputs(P) - P.y
-                error: Radii = radii(P, r)
-                verdict = certify(P, stream.residual_blocks(P, r), damping(net, g), error).verdict
-                seen[width] = verdict, rho_bound(P), net.beta
+            task = instance(net, X, y, precision=precision, chunk=chunk)
+            damping, at = damping_of(net, gamma), prepared(task)
+            seen[width] = at.certificate(damping).verdict, at.rho, net.beta
         return seen[width][0] == "positive definite"
 
     width, low = 1, 0
@@ -268,7 +264,7 @@ def required_width(
     widest = max(seen)
     _, rho, beta = seen[widest]
     try:
-        sufficient = (rho / g) ** (1 / (1 - beta))
+        sufficient = (rho / gamma) ** (1 / (1 - beta))
     except (OverflowError, ZeroDivisionError):
         sufficient = math.inf
     return RequiredWidth(sufficient, first, tuple((n, seen[n][0]) for n in sorted(seen)))

@@ -14,8 +14,8 @@ from nntk_accelerated import stream
 from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
 from nntk_accelerated.dense import Factor
 from nntk_accelerated.errors import RangeError, RefinementError
-from nntk_accelerated.problem import PRECISIONS, Problem, memory_guard, problem
-from nntk_accelerated.scaling import damping
+from nntk_accelerated.instance import PRECISIONS, Instance, instance, memory_guard
+from nntk_accelerated.scaling import damping_of
 from nntk_accelerated.validation import positive
 
 __all__ = ["NewtonStep", "check_damping", "gauss_newton_step", "newton_step"]
@@ -29,13 +29,13 @@ _REFINEMENTS = {PRECISIONS["float64"]: 10, PRECISIONS["mixed"]: 40, PRECISIONS["
 
 @dataclass(frozen=True)
 class NewtonStep:
-    """Δ = -α (H + μI)⁻¹ Jᵀr/M (E6), to be added to the parameters, and its evidence. The same on every rank but `update`.
+    """Δ = -α (H + γ_N I)⁻¹ Jᵀr/M (E6), to be added to the parameters, and its evidence. The same on every rank but `update`.
 
     update                (n, d+2): (c, w, η) of each neuron held here; a view of (d+2, n) storage, in the working dtype.
-    damping               μ = γ_N, the number added to H's diagonal.
+    damping               γ_N, the number added to H's diagonal.
     loss                  L = |r|²/(2M) (E2) before the step.
-    residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + μI, in 2-norms; ‖A‖ is bounded from below by a
-                          Rayleigh quotient. 0 where Δ and ∇L are both computed as exactly 0.
+    residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + γ_N I, in 2-norms; ‖A‖ is bounded from below
+                          by a Rayleigh quotient. 0 where Δ and ∇L are both computed as exactly 0.
     negative_eigenvalues  of A: as proved in `certificate`, else by the floating-point factorization.
     certificate           what is proved of A.
     gradient_norm         ‖∇L‖.
@@ -70,11 +70,11 @@ class _Clock:
         self.last = now
 
 
-def check_damping(P: Problem, mu: float) -> None:
-    """Raise RangeError if μ is no normal number of the working dtype."""
-    kind = torch.finfo(P.dtype)
-    if not kind.tiny <= mu <= kind.max:
-        raise RangeError(f"the damping is {mu}, outside the normal numbers of {P.dtype}")
+def check_damping(task: Instance, damping: float) -> None:
+    """Raise RangeError if γ_N is no normal number of the working dtype."""
+    kind = torch.finfo(task.dtype)
+    if not kind.tiny <= damping <= kind.max:
+        raise RangeError(f"the damping is {damping}, outside the normal numbers of {task.dtype}")
 
 
 def newton_step(
@@ -121,35 +121,37 @@ def gauss_newton_step(
 def _step(
     net: Any, X: Any, y: Any, gamma: Any, alpha: Any, scaling: str, precision: str | None, chunk: int | None, *, curvature: bool
 ) -> NewtonStep:
-    P = problem(net, X, y, precision=precision, chunk=chunk)
-    mu = damping(net, gamma, scaling)
-    step = positive("alpha", alpha)
-    with memory_guard(P), torch.no_grad():
-        return take(P, mu, step, curvature=curvature)
+    task = instance(net, X, y, precision=precision, chunk=chunk)
+    damping = damping_of(net, gamma, scaling)
+    size = positive("alpha", alpha)
+    with memory_guard(task), torch.no_grad():
+        return take(task, damping, size, curvature=curvature)
 
 
-def take(P: Problem, mu: float, alpha: float, *, curvature: bool, known: tuple[Tensor, Tensor] | None = None) -> NewtonStep:
-    """The step for a checked problem, damping μ and step size α; `known` are its residual and S, where they are at hand."""
-    check_damping(P, mu)
-    clock = _Clock(P.device)
-    r = stream.outputs(P) - P.y if known is None else known[0]
-    loss = float(r.double().square().sum()) / (2 * P.M)
+def take(
+    task: Instance, damping: float, alpha: float, *, curvature: bool, known: tuple[Tensor, Tensor] | None = None
+) -> NewtonStep:
+    """The step for a checked net and data, damping γ_N and step size α; `known` are residual and S, where at hand."""
+    check_damping(task, damping)
+    clock = _Clock(task.device)
+    r = stream.outputs(task) - task.y if known is None else known[0]
+    loss = float(r.double().square().sum()) / (2 * task.M)
     if not math.isfinite(loss):
-        raise RangeError(f"the loss is {loss} in {P.dtype}")
+        raise RangeError(f"the loss is {loss} in {task.dtype}")
     clock.stage("outputs")
     blocks: dict[str, Tensor] = {"r": r} if known is None else {"S": known[1]}
-    K = stream.gram(P, mu, **blocks) if curvature else stream.gram(P, mu)
+    K = stream.gram(task, damping, **blocks) if curvature else stream.gram(task, damping)
     clock.stage("gram")
-    F, counted = stream.factor(P, K)
+    F, counted = stream.factor(task, K)
     clock.stage("factor")
-    solution = _refine(P, K, F, r, alpha)
+    solution = _refine(task, K, F, r, alpha)
     clock.stage("solve")
-    error: Radii | None = radii(P, r) if curvature else None
-    certificate = certify(P, K.S, mu, error)
+    error: Radii | None = radii(task, r) if curvature else None
+    certificate = certify(task, K.S, damping, error)
     clock.stage("certificate")
     return NewtonStep(
         update=solution.update.t(),
-        damping=mu,
+        damping=damping,
         loss=loss,
         residual=solution.residual,
         negative_eigenvalues=counted if certificate.negative is None else certificate.negative,
@@ -169,73 +171,73 @@ class _Solution:
     rounds: int
 
 
-def _refine(P: Problem, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _Solution:
+def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _Solution:
     """Solve W (v, t) = (-αr, 0), and again for what is left, until the residual of A Δ = -α Jᵀr/M is at rounding level.
 
     While it helps, v is refined: a pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and Jᵀv - DΔ, whose sizes bound the
     residual. That ends where v lies along the small modes: Jᵀv cancels, and D⁻¹ enlarges its rounding error. Then Δ itself is
     refined, at one pass more for the residual.
     """
-    M, eps = P.M, torch.finfo(P.dtype).eps
+    M, eps = task.M, torch.finfo(task.dtype).eps
     # The system is linear in r: with |r| near 1 no norm under- or overflows.
     exponent = int(torch.frexp(r.abs().max()).exponent)
     if not bool((r != 0).any()):
-        return _Solution(P.zeros(P.p, P.local), 0.0, 0.0, 0)
+        return _Solution(task.zeros(task.p, task.local), 0.0, 0.0, 0)
     r = torch.ldexp(r, torch.tensor(-exponent, device=r.device))
     k = 0 if K.border is None else K.border.values.shape[0]
     h = -alpha * r
-    update = P.zeros(P.p, P.local)
-    solution = F.solve(torch.cat([h, P.zeros(k)]))
-    bound_J = jacobian_bound(P)
-    first = stream.solve(P, K, solution[:M].contiguous(), solution[M:], update, r=r)
+    update = task.zeros(task.p, task.local)
+    solution = F.solve(torch.cat([h, task.zeros(k)]))
+    bound_J = jacobian_bound(task)
+    first = stream.solve(task, K, solution[:M].contiguous(), solution[M:], update, r=r)
     gradient = first.gradient / M
     floor = alpha * bound_J * float(r.double().norm()) / M  # g itself is computed to eps times this
 
     def sizes(norm: float, solved: stream.Pass) -> tuple[float, float]:
         if not (math.isfinite(norm) and math.isfinite(solved.length)):
-            raise RangeError(f"the step is not finite in {P.dtype}: rescale the problem, or raise gamma")
+            raise RangeError(f"the step is not finite in {task.dtype}: rescale the problem, or raise gamma")
         scale = first.operator * solved.length + alpha * gradient
         return (norm / (scale + floor), norm / scale if scale else 0.0) if norm else (0.0, 0.0)
 
-    solved, best, rounds, most = first, math.inf, 0, _REFINEMENTS[P.precision]
+    solved, best, rounds, most = first, math.inf, 0, _REFINEMENTS[task.precision]
     while True:
         left = h - M * solution[:M] - solved.image
         backward, reported = sizes(solved.local + bound_J * float(left.double().norm()) / M, solved)
         if backward <= _TARGET * eps:
-            return _rescaled(P, update, reported, gradient, rounds, exponent)
+            return _rescaled(task, update, reported, gradient, rounds, exponent)
         if backward > best / 4 or rounds == most:
             break
         best, rounds = backward, rounds + 1
         if K.border is not None:
             left = torch.cat([left, K.border.values * solution[M:] - K.border.JV.t() @ solution[:M]])
         solution = solution + F.solve(left)
-        solved = stream.solve(P, K, solution[:M].contiguous(), solution[M:], update)
+        solved = stream.solve(task, K, solution[:M].contiguous(), solution[M:], update)
 
     best, most = math.inf, rounds + most
     while True:
         v = (h - solved.image) / M
-        norm, right = stream.residual(P, K, update, v)
+        norm, right = stream.residual(task, K, update, v)
         backward, reported = sizes(norm, solved)
         stagnates = backward > best / 2
         if backward <= _TARGET * eps or (stagnates and backward <= _LIMIT * eps):
-            return _rescaled(P, update, reported, gradient, rounds, exponent)
+            return _rescaled(task, update, reported, gradient, rounds, exponent)
         if (stagnates and backward > best) or rounds == most:
             break
         best, rounds = min(best, backward), rounds + 1
-        solved = stream.correct(P, K, update, v, F.solve(right))
-    advice = "raise gamma" + ("" if P.precision.product == torch.float64 else ", or use precision='float64'")
+        solved = stream.correct(task, K, update, v, F.solve(right))
+    advice = "raise gamma" + ("" if task.precision.product == torch.float64 else ", or use precision='float64'")
     raise RefinementError(
         f"the scaled residual stays at {min(best, backward):.1e} after {rounds} refinements, above {_LIMIT * eps:.1e}: "
-        f"the damped Hessian is singular to within {P.precision.product}; {advice}"
+        f"the damped Hessian is singular to within {task.precision.product}; {advice}"
     )
 
 
-def _rescaled(P: Problem, update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
+def _rescaled(task: Instance, update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
     """The solution for the residual times 2^exponent. Raises RangeError where it overflows."""
     half = exponent // 2  # 2^exponent itself may be out of range
     update.mul_(2.0**half).mul_(2.0 ** (exponent - half))
-    outside = P.zeros(1).add_(not math.isfinite(float(torch.linalg.vector_norm(update, math.inf))))
-    P.ranks.max(outside)  # every rank refuses, or none: the others would wait for one that has left
+    outside = task.zeros(1).add_(not math.isfinite(float(torch.linalg.vector_norm(update, math.inf))))
+    task.ranks.max(outside)  # every rank refuses, or none: the others would wait for one that has left
     if bool(outside):
         raise RangeError(f"the step is not finite in {update.dtype}: rescale the problem, or raise gamma")
     return _Solution(update, residual, math.ldexp(gradient, exponent), rounds)

@@ -20,7 +20,7 @@ from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.sharding import Ranks
 from nntk_accelerated.validation import choice, whole_number
 
-__all__ = ["NO_TARGETS", "PRECISIONS", "Precision", "Problem", "memory_guard", "problem"]
+__all__ = ["NO_TARGETS", "PRECISIONS", "Instance", "Precision", "instance", "memory_guard"]
 
 T = TypeVar("T")
 
@@ -52,8 +52,11 @@ _WORKING_SET = 6 * 2**20
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One net and one data set in the working precision. X1 (M, d+1) = (1, x): here the bias comes first, c last.
+class Instance:
+    """One net and one data set in the working precision, and how the passes run.
+
+    X1 (M, d+1) = (1, x). In every loop of this package a neuron's parameters stand in the order (η, w, c), as X1 does with the
+    bias first; in public, and in the reference, the order is (c, w, η), and x̃ = (x, 1). `stream` changes between the two.
 
     p = d+2 parameters a neuron; `local` neurons here, N in all; scale = N^(-β).
     fused: the number of the activation's compiled loops (see `fused`), None where torch does the work.
@@ -167,14 +170,14 @@ NO_TARGETS = object()
 """In place of y, for quantities that need none."""
 
 
-def problem(
+def instance(
     net: Any,
     X: Any,
     y: Any,
     *,
     precision: str | None = None,
     chunk: int | None = None,
-) -> Problem:
+) -> Instance:
     """Check a net and its data, and choose the chunk.
 
     precision   "float64", "mixed" or "float32"; by default the net's own dtype.
@@ -196,7 +199,7 @@ def problem(
     M = X.shape[0]
     on_cpu = X.device.type == "cpu"
     X1 = torch.cat([torch.ones(M, 1, dtype=chosen.working, device=X.device), X.detach().to(chosen.working)], 1)
-    return Problem(
+    return Instance(
         net=net,
         c=net.c.detach(),
         w=net.w.detach(),
@@ -264,17 +267,17 @@ def _memory_message(M: int, N: int, chunk: int, need: int | None) -> str:
 
 
 @contextlib.contextmanager
-def memory_guard(P: Problem) -> Iterator[None]:
+def memory_guard(task: Instance) -> Iterator[None]:
     """Turn the allocator's error into MemoryLimitError, which says what to lower."""
     try:
         yield
     except AcceleratedError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MemoryLimitError(_memory_message(P.M, P.net.width, P.chunk, None)) from error
+        raise MemoryLimitError(_memory_message(task.M, task.net.width, task.chunk, None)) from error
     except RuntimeError as error:
         if "memory" in str(error).lower():
-            raise MemoryLimitError(_memory_message(P.M, P.net.width, P.chunk, None)) from error
+            raise MemoryLimitError(_memory_message(task.M, task.net.width, task.chunk, None)) from error
         raise
 
 
