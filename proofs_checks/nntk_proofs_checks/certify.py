@@ -23,6 +23,7 @@ __all__ = [
     "Comparison",
     "LimitSpectrum",
     "at_rising_precision",
+    "cache_clear",
     "conclude",
     "curve",
     "limit_spectrum_at",
@@ -222,3 +223,8 @@ def _cached_spectrum(inputs: Inputs, activation: str, bits: int) -> LimitSpectru
     if not limit.proved:
         raise UnprovedError(f"activation: expected one whose limit kernel is enclosed, got {activation!r}, which is estimated")
     return LimitSpectrum(limit.kernel, enclose_eigenvalues(limit.kernel))
+
+
+def cache_clear() -> None:
+    """Forget all spectra: for tests that plant faults."""
+    _cached_spectrum.cache_clear()

@@ -12,22 +12,15 @@ from scipy import integrate, special
 
 from nntk_proofs_checks import Effort, Problem, certify, ntk_decay, run
 from nntk_proofs_checks.ntk_decay import CLAIM, tail_bounds
-from nntk_reference import FLOAT64, InitialLaw, Verdict, activations, limit_ntk
+from nntk_proofs_checks.tried import of_spectral_decay
+from nntk_reference import FLOAT64, InitialLaw, Verdict, activation, limit_ntk
 
-NAMES = ("erf", "tanh", "sin", "logistic")
+NAMES = of_spectral_decay(Effort.FULL)
 
 
 def data(X: np.ndarray) -> Problem:
     X = np.ascontiguousarray(X, dtype=float)
     return Problem(X, np.arange(1.0, len(X) + 1), "test")
-
-
-@pytest.fixture
-def fresh():
-    """No spectrum of a planted fault outlives its test, and none from before hides the fault."""
-    certify._cached_spectrum.cache_clear()
-    yield
-    certify._cached_spectrum.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------------------------------ the bound
@@ -37,7 +30,7 @@ def fresh():
 def test_hermite_supremum_is_above_the_derivatives_of_erf(k: int) -> None:
     z = np.linspace(0, 12, 4001)
     derivative = 2 / math.sqrt(math.pi) * np.abs(special.eval_hermite(k - 1, z)) * np.exp(-(z**2))
-    assert derivative.max() <= float(ntk_decay._hermite_supremum(k))
+    assert derivative.max() <= float(activation("erf").derivatives(k, certify.BALLS))
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5])
@@ -67,7 +60,7 @@ def test_mean_remainders_are_above_those_of_an_interpolation(name: str, k: int) 
 
     Not implied by the proof, which bounds the least remainder; at these k the slack is far above the interpolation's own.
     """
-    jets, radius = activations.ACTIVATIONS[name].jets, 0.5
+    jets, radius = activation(name).jets, 0.5
     rng = np.random.default_rng(0)
     draws = rng.standard_normal((400, 2))
     value = np.mean([chebyshev_remainder(lambda z: jets(z, FLOAT64)[0], w, e, radius, k) ** 2 for w, e in draws])
@@ -80,7 +73,7 @@ def test_mean_remainders_are_above_those_of_an_interpolation(name: str, k: int) 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_strip_bounds_the_average_over_w(name: str) -> None:
     """The upper sum over |w| against quadrature of the same pointwise bound in float64: above, and not by much."""
-    strip, n, radius = activations.ACTIVATIONS[name].strip, 6, 0.5
+    strip, n, radius = activation(name).strip, 6, 0.5
     assert strip is not None
     widths = [strip.half_width * (1 - 2.0**-i) for i in range(1, 10)]
     sizes = [float(strip.bound(arb(y), certify.BALLS)[0]) for y in widths]
@@ -180,7 +173,7 @@ def test_vacuous_comparisons_are_not_counted() -> None:
 def test_each_activation_is_refuted_in_the_control() -> None:
     control = run(CLAIM, data(np.linspace(0, 1, 4)[:, None]), Effort.QUICK).control
     assert control.verdict is Verdict.REFUTED
-    for name in ntk_decay._ACTIVATIONS[Effort.QUICK]:
+    for name in of_spectral_decay(Effort.QUICK):
         assert f"{name}: proved false" in control.why
 
 
@@ -195,11 +188,11 @@ def test_panels_hold_the_enclosed_spectrum() -> None:
     wanted = float(certify.proved_spectrum(certify.unit_interval(17).X, "erf").smallest.mid())
     spectra, smallest, _ = finding.panels
     assert spectra.log == smallest.log == "y"
-    erf = spectra.series[0]
-    assert erf.label == "erf"
+    (erf,) = [s for s in spectra.series if s.label == "erf"]
     assert erf.y[-1] == pytest.approx(wanted, rel=1e-3)
     assert all(low <= y <= high for low, y, high in zip(erf.low, erf.y, erf.high, strict=True))
-    assert smallest.series[0].y[-1] == pytest.approx(wanted, rel=1e-3)
+    (below,) = [s for s in smallest.series if s.label == "erf"]
+    assert below.y[-1] == pytest.approx(wanted, rel=1e-3)
     for points, bound in zip(spectra.series[::2], spectra.series[1::2], strict=True):
         assert bound.style == "dashed"
         assert len(bound.y) == len(points.y) - 1
@@ -211,7 +204,7 @@ def test_panels_hold_the_enclosed_spectrum() -> None:
 def planted(monkeypatch: pytest.MonkeyPatch, change) -> Verdict:
     original = certify.enclose_limit_ntk
 
-    def faulty(X, activation, *, bits):
+    def faulty(X, activation, *, bits, law):
         limit = original(X, activation, bits=bits)
         return type(limit)(change(limit.kernel), limit.error, limit.proved, limit.method)
 
@@ -248,7 +241,7 @@ def test_faults_within_the_slack_are_not_noticed(fault: str, monkeypatch: pytest
     """
     original = certify.enclose_limit_ntk
 
-    def faulty(X, activation, *, bits):
+    def faulty(X, activation, *, bits, law):
         uniform, unit = original(X, activation, bits=bits), original(X, activation, bits=bits, law=InitialLaw("rademacher"))
         kernel = unit.kernel if fault == "E[c²] = 1" else (3 * uniform.kernel - unit.kernel) / 2
         return type(uniform)(kernel, uniform.error, uniform.proved, uniform.method)

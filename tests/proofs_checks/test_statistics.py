@@ -7,10 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from nntk_proofs_checks import Finding, statistics
-from nntk_proofs_checks.claim import together, unmet
+from nntk_proofs_checks import (
+    CLAIMS,
+    Effort,
+    ensemble,
+    initial_fluctuations,
+    initial_networks,
+    limit_equation,
+    sharp_rate,
+    statistics,
+)
 from nntk_proofs_checks.statistics import Interval, Rate, asymptotic, exceedance, exponent, judge, mean
 from nntk_reference import Verdict
+from tests.proofs_checks.problems import line
 
 WIDTHS = (256, 1024, 4096)
 INF = math.inf
@@ -181,22 +190,36 @@ def test_frequencies_of_what_is_not_finite_say_nothing() -> None:
     assert exceedance(WIDTHS[:2], samples)[0] is Verdict.UNDECIDED
 
 
-def test_parts_are_joined_by_the_worst() -> None:
-    def finding(verdict: Verdict) -> Finding:
-        return Finding(verdict, 1.0, "≤", 2.0, 3, str(verdict))
+def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every claim that makes intervals, counted: β times quantities. How many does not depend on sizes, so they are small."""
+    made = []
+    original = statistics.Rate.__init__
 
-    holds, refuted, undecided = map(finding, (Verdict.HOLDS, Verdict.REFUTED, Verdict.UNDECIDED))
-    assert together({"a": holds, "b": holds}).verdict is Verdict.HOLDS
-    assert together({"a": holds, "b": undecided}).verdict is Verdict.UNDECIDED
-    both = together({"a": holds, "b": undecided, "c": refuted})
-    assert both.verdict is Verdict.REFUTED
-    assert both.why == "c: refuted"
-    assert both.cases == 9
-    assert together({"a": refuted, "b": refuted}, Verdict.REFUTED).verdict is Verdict.REFUTED
-    assert together({"a": refuted, "b": undecided}, Verdict.REFUTED).verdict is Verdict.UNDECIDED
-    assert together({"a": refuted, "b": holds}, Verdict.REFUTED).verdict is Verdict.HOLDS
-    assert not together({"a": unmet("no"), "b": unmet("nor this")}).applies
-    partly = together({"a": holds, "b": unmet("no")})
-    assert partly.verdict is Verdict.HOLDS
-    assert partly.why == "a: holds; left out: b (no)"
-    assert together({"a": refuted, "b": unmet("no")}).verdict is Verdict.REFUTED
+    def counted(self, *args, **kwargs):
+        made.append(args)
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(statistics.Rate, "__init__", counted)
+    monkeypatch.setitem(ensemble.SEEDS, Effort.QUICK, 3)
+    monkeypatch.setitem(ensemble.WIDTHS, Effort.QUICK, (8, 16))
+    monkeypatch.setitem(sharp_rate._SEEDS, Effort.QUICK, (3, 3))
+    monkeypatch.setitem(sharp_rate._WIDTHS, Effort.QUICK, (8, 16))
+    monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, 9)
+    monkeypatch.setitem(limit_equation._STARTS, Effort.QUICK, 9)
+    for module, name in ((initial_networks, "WIDTHS"), (initial_fluctuations, "WIDTHS"), (limit_equation, "START_WIDTHS")):
+        monkeypatch.setattr(module, name, (8, 16))
+    initial_networks.cache_clear()
+    try:
+        for name in (
+            "linearization",
+            "limit-equation",
+            "sharp-rate",
+            "initial-fluctuations",
+            "vanishing-updates",
+            "exponential",
+        ):
+            CLAIMS[name].check(line(), Effort.QUICK)
+            CLAIMS[name].control(line(), Effort.QUICK)
+    finally:
+        initial_networks.cache_clear()
+    assert 20 < len(made) < statistics.MOST_INTERVALS / 2

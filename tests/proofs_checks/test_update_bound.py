@@ -5,26 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from nntk_proofs_checks import Effort, Finding, Problem, update_bound
-from nntk_proofs_checks.ensemble import sampled
+from nntk_proofs_checks import Effort, Finding, update_bound
+from nntk_proofs_checks.ensemble import draw_network
+from nntk_proofs_checks.wide import states
 from nntk_reference import Ball, Verdict, formulas
-
-_X = np.linspace(0, 1, 8)
-_PLANE = np.random.default_rng(5).uniform(-1, 1, (12, 2))
-_LINE = 2 * _X + 0.4 * np.sin(5 * np.pi * _X)
-
-DATA = {
-    "line": Problem(_X[:, None], _LINE, "test"),
-    "plane": Problem(_PLANE, _PLANE[:, 0] * _PLANE[:, 1] + 0.3, "test"),
-    "two points": Problem(_X[[0, -1], None], _LINE[[0, -1]], "test"),
-    "small targets": Problem(_X[:, None], 1e-3 * _LINE, "test"),
-    "large targets": Problem(_X[:, None], 1e3 * _LINE, "test"),
-    "zero targets": Problem(_X[:, None], 0 * _LINE, "test"),
-    "far apart": Problem(np.array([[-4.0], [0.5], [6.0]]), np.array([1.0, -1.0, 2.0]), "test"),
-}
+from tests.proofs_checks.problems import DATA
 
 
 def check(data: str = "line") -> Finding:
@@ -59,15 +46,15 @@ def test_verdict_of_proved_ends() -> None:
 
 def test_indefinite_blocks_are_undecided_in_float64() -> None:
     data = DATA["line"]
-    ratio = update_bound._ratio(sampled(data, 0.75, 64, 0), data.X, data.y, 1e-3, 1.0, "test")
+    ratio = update_bound._ratio(draw_network(data, 0.75, 64, 0), data.X, data.y, 1e-3, 1.0, "test")
     assert update_bound._judged([ratio], 64).verdict is Verdict.UNDECIDED
 
 
 def test_error_bounds_contain_the_errors() -> None:
     """The float64 residual against balls."""
     data = DATA["plane"]
-    net = sampled(data, 0.6, 300, 0)
-    r = sum(formulas.outputs(s) for _, s in update_bound.states(net, data.X)) - data.y
+    net = draw_network(data, 0.6, 300, 0)
+    r = sum(formulas.outputs(s) for _, s in states(net, data.X)) - data.y
     error = update_bound._errors(net, data.X, r, data.y)
     exact = Ball(128).evaluate(lambda ar: formulas.outputs(formulas.state(ar, net, data.X)) - ar.array(data.y))
     worst = max(abs(float(a - b)) for a, b in zip(exact, r, strict=True))

@@ -1,0 +1,132 @@
+"""What the measured claims are measured on: networks and their training, against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nntk_proofs_checks import CLAIMS, Effort, Evidence, Problem, ensemble
+from nntk_proofs_checks.ensemble import Setup, draw_network, one_thread, standardized, suitable_gamma, to_torch
+from nntk_reference import Verdict, jacobian, newton_step, outputs, regularization, residual_hessian
+from tests.proofs_checks.problems import line
+
+TINY = Setup(0.75, (8, 16), 2, steps=2, features=True)
+
+
+def test_the_same_arguments_give_the_same_runs_and_another_seed_others() -> None:
+    problem = standardized(line(6))
+    first = ensemble.ensemble(problem, TINY)
+    ensemble.cache_clear()
+    again = ensemble.ensemble(problem, TINY)
+    other = ensemble.ensemble(Problem(problem.X, problem.y, "", seed=1), TINY)
+    assert first[0][0].outputs.tolist() == again[0][0].outputs.tolist()
+    assert first[0][0].outputs.tolist() != other[0][0].outputs.tolist()
+    assert first[0][0].outputs.tolist() != first[0][1].outputs.tolist()
+    assert [len(column) for column in first] == [2, 2]
+
+
+def test_training_is_that_of_the_reference() -> None:
+    """Two steps of one small network, from the definitions."""
+    problem = standardized(line(6))
+    run = ensemble.ensemble(problem, TINY)[0][1]
+    net, gamma = draw_network(problem, 0.75, 8, 1), suitable_gamma(problem, TINY)
+    J, path = jacobian(net, problem.X), [net]
+    updates = []
+    for _ in range(2):
+        step = newton_step(path[-1], problem.X, problem.y, gamma)
+        updates.append(np.sqrt((step.update**2).sum(1).mean()))
+        path.append(path[-1].moved(step.update))
+    f = [outputs(n, problem.X) for n in path]
+    np.testing.assert_allclose(run.outputs, f, rtol=1e-10)
+    np.testing.assert_allclose(run.updates, updates, rtol=1e-8)
+    moved = np.einsum("mip,ip->m", J, path[-1].theta - net.theta)
+    np.testing.assert_allclose(run.taylor, np.linalg.norm(f[-1] - f[0] - moved), rtol=1e-8)
+    B = run.kernel
+    np.testing.assert_allclose(B, np.einsum("mip,nip->mn", J, J) / 6 / regularization(1.0, 8, 0.75), rtol=1e-12)
+    linear = [f[0]]
+    for _ in range(2):
+        linear.append(linear[-1] + B @ np.linalg.inv(B + gamma * np.eye(6)) @ (problem.y - linear[-1]))
+    np.testing.assert_allclose(run.linear, linear, rtol=1e-8)
+    assert run.drift > 0
+
+
+def test_matched_targets_start_at_minus_y() -> None:
+    problem = standardized(line(6))
+    run = ensemble.ensemble(problem, Setup(0.75, (8,), 1, steps=1, matched=True))[0][0]
+    B, gamma = run.kernel, suitable_gamma(problem, Setup(0.75, (8,), 1))
+    np.testing.assert_allclose(run.linear[1] - run.linear[0], np.linalg.solve(B + gamma * np.eye(6), B @ problem.y), rtol=1e-9)
+    assert np.isnan(run.taylor)
+
+
+def test_curvature_ratio_is_what_it_says() -> None:
+    """The root mean square of ‖S‖_F / γ_N over a fresh, wide network at residual -y."""
+    problem, setup = standardized(line(6)), Setup(0.75, (2**14,), 1, curvature_ratio=0.3)
+    net = draw_network(problem, 0.75, 2**14, 7)
+    S = residual_hessian(net, problem.X, outputs(net, problem.X) + problem.y)  # the residual is -y
+    gamma_n = regularization(suitable_gamma(problem, setup), 2**14, 0.75)
+    assert np.sqrt((S**2).sum(axis=(1, 2)).mean()) / gamma_n == pytest.approx(0.3, rel=0.05)
+
+
+def test_laws() -> None:
+    problem = standardized(line(6))
+    symmetric, asymmetric = draw_network(problem, 0.75, 4000, 0), draw_network(problem, 0.75, 4000, 0, symmetric=False)
+    np.testing.assert_allclose(asymmetric.c, symmetric.c + 1)
+    np.testing.assert_allclose(asymmetric.eta, symmetric.eta + 1)
+    assert abs(symmetric.c.mean()) < 0.05
+    assert to_torch(symmetric).c.detach().numpy().tolist() == symmetric.c.tolist()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        line(40, 1e6),
+        line(3, 1e-200),
+        Problem(1e4 + np.arange(5.0)[:, None], np.arange(5.0), ""),
+        Problem(1e3 + np.linspace(0, 1, 5)[:, None], np.arange(5.0), ""),
+        Problem(np.full((2, 3), 7.0), np.array([0.0, -2.0]), ""),
+    ],
+    ids=["many, large", "tiny targets", "far apart", "far away", "equal inputs"],
+)
+def test_standardized_data_are_of_moderate_size(problem: Problem) -> None:
+    data = standardized(problem)
+    assert len(data.y) <= 16
+    assert np.sqrt((data.y**2).mean()) == pytest.approx(1)
+    assert np.linalg.norm(data.X, axis=1).max() <= 1 + 1e-12
+
+
+def test_data_of_moderate_inputs_keep_them() -> None:
+    assert standardized(line(6)).X.tolist() == line(6).X.tolist()
+
+
+def test_zero_targets_do_not_apply() -> None:
+    zero = Problem(line(6).X, np.zeros(6), "test")
+    for name in ("limit-equation", "linearization", "sharp-rate", "vanishing-updates", "vanishing-gamma"):
+        finding = CLAIMS[name].check(zero, Effort.QUICK)
+        assert not finding.applies
+        assert "targets are zero" in finding.why
+
+
+def test_threads_are_as_before() -> None:
+    before = torch.get_num_threads()
+    inside = []
+
+    def fail() -> None:
+        with one_thread(8):
+            inside.append(torch.get_num_threads())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert inside == [1]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if c.evidence is Evidence.MEASURED])
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slow
+def test_measured_claims_hold_for_other_networks(name: str, seed: int) -> None:
+    x = np.linspace(0, 1, 12)
+    problem = Problem(x[:, None], np.cos(3 * x), "test", seed)
+    assert CLAIMS[name].check(problem, Effort.QUICK).verdict is Verdict.HOLDS
+    assert CLAIMS[name].control(problem, Effort.QUICK).verdict is Verdict.REFUTED

@@ -1,0 +1,84 @@
+"""`nntk-bound`: both halves hold, (E18) fails below its assumption, and planted faults are noticed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from flint import arb
+
+from nntk_proofs_checks import Effort, Finding, nntk_bound
+from nntk_proofs_checks.certify import conclude, settle, unit_interval
+from nntk_reference import Verdict, formulas
+
+GRID = unit_interval(8)
+
+
+def test_nntk_bound_holds_in_both_halves_and_both_controls_are_refuted() -> None:
+    assert nntk_bound._limit_check(GRID, Effort.QUICK).verdict is Verdict.HOLDS
+    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.HOLDS
+    assert nntk_bound._limit_control(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+    assert nntk_bound._finite_control(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("half", ["_limit_control", "_finite_control"])
+def test_the_control_of_nntk_bound_needs_both_halves(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nntk_bound, half, lambda p, e: Finding(Verdict.HOLDS, 0.0, "≤", 1.0, 1, "it holds after all"))
+    control = nntk_bound.control(GRID, Effort.QUICK)
+    assert control.verdict is Verdict.HOLDS
+    assert "it holds after all" in control.why
+
+
+@pytest.mark.parametrize("factor", ["0.03", "0.25", "0.9"])
+def test_e18_fails_below_its_assumption(factor: str) -> None:
+    comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
+    assert conclude(comparisons, 1, "").verdict is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("factor", ["1.01", "1.5", "400"])
+def test_e18_holds_above_its_assumption(factor: str) -> None:
+    comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
+    assert conclude(comparisons, 1, "").verdict is Verdict.HOLDS
+
+
+def _scaled(name: str, factor: object):
+    original = getattr(formulas, name)
+    return lambda *arguments: original(*arguments) * factor
+
+
+FINITE_FAULTS = {
+    "JJᵀ/M off by 1e-4": ("ntk", arb("1.0001")),
+    "JJᵀ without 1/M": ("ntk", 8),
+    "JᵀJ/M off by 1e-4": ("gauss_newton_matrix", arb("1.0001")),
+    "JᵀJ without 1/M": ("gauss_newton_matrix", 8),
+    "H twice as large": ("hessian", 2),
+    "wrong sign of H": ("hessian", -1),
+}
+
+
+@pytest.mark.parametrize("fault", FINITE_FAULTS)
+def test_finite_width_notices(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, factor = FINITE_FAULTS[fault]
+    monkeypatch.setattr(formulas, name, _scaled(name, factor))
+    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+
+
+def test_finite_width_notices_that_the_hessian_is_not_the_one_whose_residual_part_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """H with 50 S in the place of S: the sandwich of width 2 s̄ is left."""
+    original = formulas.hessian
+    monkeypatch.setattr(
+        formulas,
+        "hessian",
+        lambda s, r: original(s, r) + 49 * (original(s, r) - formulas.gauss_newton_matrix(s)),
+    )
+    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("change", [lambda S: S / 2, lambda S: S[:, ::-1, ::-1]])
+def test_e18_is_true_of_any_block_diagonal_symmetric_matrix(change, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no consistent fault in S itself is noticed here: `push-through` and `indefinite` are there for that."""
+    original = formulas.residual_hessian
+    monkeypatch.setattr(formulas, "residual_hessian", lambda s, r: change(original(s, r)))
+    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.HOLDS
