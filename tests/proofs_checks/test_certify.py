@@ -12,7 +12,7 @@ from nntk_proofs_checks import CLAIMS, Effort, Problem, certify, exponential, nn
 from nntk_proofs_checks.certify import Comparison, conclude, proved_spectrum, settle, unit_interval
 from nntk_reference import InitialLaw, Verdict, formulas, linalg
 from nntk_reference.arithmetic import NotProved
-from tests.proofs_checks.problems import problem
+from tests.proofs_checks.problems import line, problem
 
 GRID = unit_interval(8)
 SPECTRAL = ("nntk-bound", "exponential", "one-step")

@@ -30,7 +30,8 @@ BLOCK_FAULTS = {
 
 @pytest.mark.parametrize("fault", BLOCK_FAULTS)
 def test_push_through_notices_wrong_blocks(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    _patched_blocks(monkeypatch, BLOCK_FAULTS[fault])
+    original = formulas.residual_hessian
+    monkeypatch.setattr(formulas, "residual_hessian", lambda s, r: BLOCK_FAULTS[fault](original(s, r), s))
     finding = run(CLAIMS["push-through"], line(), Effort.QUICK).finding
     assert finding.verdict is Verdict.REFUTED, finding.why
     assert "(E4)" in finding.why

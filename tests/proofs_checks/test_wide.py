@@ -8,7 +8,7 @@ import pytest
 from nntk_proofs_checks import wide
 from nntk_proofs_checks.ensemble import draw_network
 from nntk_reference import FLOAT64, formulas
-from tests.proofs_checks.problems import plane
+from tests.proofs_checks.problems import line, plane
 
 
 def test_widths_are_kept_within_the_work() -> None:
