@@ -51,6 +51,7 @@ def _plain(entry: Activation) -> bool:
 
 def _spread(names: tuple[str, ...], count: int) -> tuple[str, ...]:
     """At most `count` names, evenly spread, the first and (of two or more) the last among them."""
-    last = len(names) - 1
-    places = [round(k * last / max(count - 1, 1)) for k in range(min(count, len(names)))]
-    return tuple(names[place] for place in dict.fromkeys(places))
+    if count >= len(names):
+        return names
+    gap = (len(names) - 1) / max(count - 1, 1)
+    return tuple(names[round(k * gap)] for k in range(count))

@@ -1,7 +1,7 @@
 """A table of planted faults, and which claims notice each: `FAULTS`; docs/faults.md is rendered from it.
 
     python tests/proofs_checks/faults.py --write             # docs/faults.md from the table
-    python tests/proofs_checks/faults.py --measure [NAME …]  # run the claims under the faults, and print the rows
+    python tests/proofs_checks/faults.py --measure [NAME …]  # run the claims under the faults, and print their marks
 
 A fault replaces a function of the real code, wherever it was imported to, and every claim runs as it always does. A claim that
 never calls the function cannot notice; a faultless run of every claim finds out which do (`calls`).
@@ -21,13 +21,15 @@ import numpy as np
 import pytest
 import torch
 
-from nntk_accelerated import ShallowNet, ntk, problem, step, stream
+from nntk_accelerated import Certificate, ShallowNet, ntk, regularization, scaling, step, stream
 from nntk_accelerated import activations as accelerated_activations
 from nntk_accelerated import certificate as certificates
 from nntk_accelerated import dense as accelerated_dense
-from nntk_proofs_checks import CLAIMS, Effort, Problem, certify, ensemble, initial_fluctuations, limit_equation, statistics
+from nntk_accelerated.instance import Instance
+from nntk_proofs_checks import CLAIMS, Effort, certify, ensemble, initial_networks, limit_equation, statistics
 from nntk_proofs_checks.claim import evaluate
 from nntk_reference import Ball, InitialLaw, Network, Verdict, activations, formulas, infinite, linalg, network
+from tests.proofs_checks.problems import line
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "faults.md"
 IDS = tuple(CLAIMS)
@@ -37,37 +39,41 @@ NOT_CALLED = "-"
 _BITS = 288
 
 
-def line() -> Problem:
-    x = np.linspace(0, 1, 8)
-    return Problem(x[:, None], 2 * x + 0.4 * np.sin(5 * np.pi * x), "8 points of y = 2x + 0.4 sin(5πx) on [0, 1]")
-
-
 Change = Callable[[Any], Any]
 """From a function (or property) to the faulty one in its place."""
+
+
+def marks(refuted: str = "", undecided: str = "", holds: str = "") -> dict[str, str]:
+    """A mark for every claim, from ids set apart by spaces: those whose verdict the fault makes so, and those it leaves.
+
+    Whoever is not named never calls the faulty function.
+    """
+    named = {claim: mark for mark, ids in (("R", refuted), ("U", undecided), (".", holds)) for claim in ids.split()}
+    unknown = named.keys() - set(IDS)
+    assert not unknown, f"no claims: {unknown}"
+    return dict.fromkeys(IDS, NOT_CALLED) | named
 
 
 @dataclass(frozen=True)
 class Fault:
     """`change` applied to the attribute `name` of `owner`, a module or a class.
 
-    row   a mark for every claim, in the registry's order: R refuted, U undecided, "." holds all the same, "-" never calls it.
-    note  why claims that call it need not notice, or cannot.
+    marks  by claim: R refuted, U undecided, "." holds all the same, "-" never calls it.
+    note   why claims that call it need not notice, or cannot.
+    late   does it come after the runs, networks and spectra that are kept, which then need not be made anew?
     """
 
     owner: Any
     name: str
     change: Change
-    row: str
+    marks: dict[str, str]
     note: str
+    late: bool = False
 
     @property
     def where(self) -> str:
         owner = f"{self.owner.__module__}.{self.owner.__name__}" if isinstance(self.owner, type) else self.owner.__name__
         return f"{owner}.{self.name}"
-
-    @property
-    def marks(self) -> dict[str, str]:
-        return dict(zip(IDS, self.row, strict=True))
 
     @property
     def expected(self) -> frozenset[str]:
@@ -92,25 +98,30 @@ def put(monkeypatch: pytest.MonkeyPatch, owner: Any, original: Any, changed: Any
 def forget() -> None:
     """Empty the caches, before a fault is planted and after."""
     ensemble.cache_clear()
-    initial_fluctuations.cache_clear()
-    certify._cached_spectrum.cache_clear()
+    initial_networks.cache_clear()
+    certify.cache_clear()
 
 
 @contextmanager
-def patching() -> Iterator[pytest.MonkeyPatch]:
-    """Nothing kept from before, nothing left behind; and no climb beyond `_BITS` where a faulty kernel is singular."""
-    forget()
+def patching(*, late: bool = False) -> Iterator[pytest.MonkeyPatch]:
+    """Nothing kept from before (but for what is `late`), nothing left behind; and no climb beyond `_BITS` of precision.
+
+    A faulty kernel may be singular.
+    """
+    if not late:
+        forget()
     try:
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.setattr(certify, "_LADDER", tuple(b for b in certify._LADDER if b <= _BITS))
             yield monkeypatch
     finally:
-        forget()
+        if not late:
+            forget()
 
 
 @contextmanager
 def planted(fault: Fault) -> Iterator[None]:
-    with patching() as monkeypatch:
+    with patching(late=fault.late) as monkeypatch:
         fault.plant(monkeypatch)
         yield
 
@@ -145,16 +156,14 @@ def _recording(original: Any, seen: set[tuple[Any, str]], key: tuple[Any, str]) 
     return property(recorded) if isinstance(original, property) else recorded
 
 
-def measured(fault: Fault) -> str:
-    """The fault's row, by running the claims."""
-    marks = []
+def measured(fault: Fault) -> dict[str, str]:
+    """The fault's marks, by running the claims."""
+    found = dict.fromkeys(IDS, NOT_CALLED)
     for claim in IDS:
-        if (fault.owner, fault.name) not in calls()[claim]:
-            marks.append(NOT_CALLED)
-            continue
-        with planted(fault):
-            marks.append(MARKS[verdict(claim)])
-    return "".join(marks)
+        if (fault.owner, fault.name) in calls()[claim]:
+            with planted(fault):
+                found[claim] = MARKS[verdict(claim)]
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------- the changes
@@ -178,11 +187,11 @@ def _negated_curvature(jets: Any) -> Any:
     return (*jets[:2], *(-v for v in jets[2:]))
 
 
-def _stored(factor: Callable[[problem.Problem], float]) -> Change:
+def _stored(factor: Callable[[Instance], float]) -> Change:
     """The accelerated package's Sᵢ, times a factor."""
 
-    def change(_: None, P: problem.Problem, S: torch.Tensor, part: slice, *rest: Any) -> None:
-        S[:, part] *= factor(P)
+    def change(_: None, task: Instance, S: torch.Tensor, part: slice, *rest: Any) -> None:
+        S[:, part] *= factor(task)
 
     return _result(change)
 
@@ -224,12 +233,12 @@ def _stale(original: Any) -> Any:
     """The curvature of the step before: S from the residual that the same network had at the last call."""
     last: list[tuple[ShallowNet, torch.Tensor]] = []
 
-    def gram(P: problem.Problem, mu: float, *, r: torch.Tensor | None = None, S: torch.Tensor | None = None) -> Any:
+    def gram(task: Instance, shift: float, *, r: torch.Tensor | None = None, S: torch.Tensor | None = None) -> Any:
         if r is None:
-            return original(P, mu, S=S)
-        before = last[0][1] if last and last[0][0] is P.net else r
-        last[:] = [(P.net, r)]
-        return original(P, mu, r=before)
+            return original(task, shift, S=S)
+        before = last[0][1] if last and last[0][0] is task.net else r
+        last[:] = [(task.net, r)]
+        return original(task, shift, r=before)
 
     return gram
 
@@ -241,15 +250,15 @@ def _descent(original: Any) -> Any:
         loss = (net(X) - y).square().sum() / (2 * len(y))
         c, w, eta = torch.autograd.grad(loss, (net.c, net.w, net.eta))
         largest = float(torch.linalg.eigvalsh(ntk(net, X, normalized=True))[-1])
-        rate = net.width ** (2 * net.beta - 1) / largest
+        rate = 1 / (regularization(1.0, net.width, net.beta) * largest)
         return replace(original(net, X, y, gamma, **options), update=-rate * torch.cat([c[:, None], w, eta[:, None]], dim=1))
 
     return newton_step
 
 
 def _ignoring_last(original: Any) -> Any:
-    def refine(P: problem.Problem, K: Any, F: Any, r: torch.Tensor, alpha: float) -> Any:
-        return original(P, K, F, torch.cat([r[:-1], 0 * r[-1:]]), alpha)
+    def refine(task: Instance, K: Any, F: Any, r: torch.Tensor, alpha: float) -> Any:
+        return original(task, K, F, torch.cat([r[:-1], 0 * r[-1:]]), alpha)
 
     return refine
 
@@ -262,14 +271,18 @@ def _unbiased(update: torch.Tensor) -> torch.Tensor:
     return torch.cat([update[:, :-1], 0 * update[:, -1:]], dim=1)
 
 
-_DEFINITE = certificates.Certificate("positive definite", 0, 0, 1.0, "planted")
+_DEFINITE = Certificate("positive definite", 0, 0, 1.0, "planted")
 
 FAULTS: dict[str, Fault] = {
     "reference: σ'' has the wrong sign": Fault(
         activations,
         "activation",
         _jets(_negated_curvature),
-        "RR........R..",
+        marks(
+            refuted="push-through positive-definite vanishing-gamma",
+            holds="indefinite vanishing-updates linearization limit-equation ntk-decay nntk-bound exponential one-step "
+            "initial-fluctuations sharp-rate",
+        ),
         "`indefinite` and (E18) in `nntk-bound` hold for any S; (E17) holds for this S, too, with room. The ensembles take "
         "no more than the size of S from the reference, which does not depend on this sign.",
     ),
@@ -277,7 +290,10 @@ FAULTS: dict[str, Fault] = {
         formulas,
         "state",
         _result(lambda s, *_: s._replace(slope=0 * s.slope, curvature=0 * s.curvature)),
-        "RRRUUU-UU---U",
+        marks(
+            refuted="push-through positive-definite indefinite",
+            undecided="vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
+        ),
         "Undecided where a scale is derived from the size of S, which is 0: γ or the width is refused as input. In "
         "`nntk-bound` s̄ = 0 makes (E18) an equality, which has no proof.",
     ),
@@ -285,7 +301,11 @@ FAULTS: dict[str, Fault] = {
         formulas,
         "residual_hessian",
         _result(lambda S, s, r: S * len(r)),
-        "RR.UUU-..-R-U",
+        marks(
+            refuted="push-through positive-definite vanishing-gamma",
+            undecided="vanishing-updates linearization limit-equation sharp-rate",
+            holds="indefinite nntk-bound exponential",
+        ),
         "`indefinite` and `nntk-bound` hold for any S. The ensembles derive γ from S, eight times too large, where 16 "
         "networks a width are too few.",
     ),
@@ -293,28 +313,40 @@ FAULTS: dict[str, Fault] = {
         formulas,
         "residual_hessian",
         _result(lambda S, *_: 0 * S),
-        "RRRUUU-UU-R-U",
+        marks(
+            refuted="push-through positive-definite indefinite vanishing-gamma",
+            undecided="vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
+        ),
         "As with σ' = σ'' = 0: no scale can be derived from it.",
     ),
     "reference: neurons of J in reverse": Fault(
         formulas,
         "jacobian",
         _result(lambda J, s: J[:, ::-1]),
-        "RR.R---.-----",
+        marks(
+            refuted="push-through positive-definite vanishing-updates",
+            holds="indefinite nntk-bound",
+        ),
         "`indefinite` and (E18) hold for any J. The measured claims take J from the accelerated package.",
     ),
     "reference: γ_N = γ": Fault(
         formulas,
         "regularization",
         lambda original: lambda ar, gamma, width, beta: ar.number(gamma),
-        "RR-.---------",
+        marks(
+            refuted="push-through positive-definite",
+            holds="vanishing-updates",
+        ),
         "(E17) holds for any γ_N that makes D ≻ 0. The measured claims damp by the accelerated package.",
     ),
     "reference: N^(-β-0.05) for N^(-β)": Fault(
         formulas,
         "state",
         _result(lambda s, ar, net, X: s._replace(scale=s.scale * ar.power(net.width, -0.05))),
-        "RR....-..---.",
+        marks(
+            refuted="push-through positive-definite",
+            holds="indefinite vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
+        ),
         "(E17), (E18) and `indefinite` are true of any scale. The ensembles take S from the reference with its scale "
         "replaced by 1.",
     ),
@@ -322,7 +354,10 @@ FAULTS: dict[str, Fault] = {
         linalg,
         "symmetric_solve",
         _more_damping,
-        "-.-.---RRR---",
+        marks(
+            refuted="nntk-bound exponential one-step",
+            holds="positive-definite vanishing-updates",
+        ),
         "More damping makes single steps shorter, so (E17) holds, and no less positive definite. The accelerated step is "
         "checked by its residual, not against this solver.",
     ),
@@ -330,7 +365,10 @@ FAULTS: dict[str, Fault] = {
         infinite,
         "enclose_limit_ntk",
         lambda original: lambda X, name="tanh", **options: original(X, name, **options | {"law": InitialLaw("rademacher")}),
-        "-----R..R.-R-",
+        marks(
+            refuted="limit-equation exponential initial-fluctuations",
+            holds="ntk-decay nntk-bound one-step",
+        ),
         "`nntk-bound` and `one-step` are true of every positive definite kernel. The bounds of `ntk-decay` have a slack of at "
         "least 20, of which this takes a factor of 3 or more.",
     ),
@@ -338,14 +376,20 @@ FAULTS: dict[str, Fault] = {
         infinite,
         "enclose_limit_ntk",
         _kernel(lambda B, M: B * M),
-        "-----RR.R.-R-",
+        marks(
+            refuted="limit-equation ntk-decay exponential initial-fluctuations",
+            holds="nntk-bound one-step",
+        ),
         "`nntk-bound` and `one-step` are true of every positive definite kernel.",
     ),
     "limit kernel: noise of 1e-12": Fault(
         infinite,
         "enclose_limit_ntk",
         _kernel(lambda B, M: B + _noise(M)),
-        "-----.U...-.-",
+        marks(
+            undecided="ntk-decay",
+            holds="limit-equation nntk-bound exponential one-step initial-fluctuations",
+        ),
         "Below what measured claims resolve, and below λ_min of 8 points, where any positive definite kernel will do. On the "
         "17 points of `ntk-decay` it makes the kernel indefinite.",
     ),
@@ -353,7 +397,10 @@ FAULTS: dict[str, Fault] = {
         infinite,
         "enclose_limit_ntk",
         lambda original: lambda X, name="tanh", **options: original(X, "relu", **options),
-        "-----RR...-R-",
+        marks(
+            refuted="limit-equation ntk-decay initial-fluctuations",
+            holds="nntk-bound exponential one-step",
+        ),
         "`nntk-bound` and `one-step` are true of every positive definite kernel; the measured half of `exponential` has the "
         "width and γ that this kernel asks for, and tanh reaches the rate with them.",
     ),
@@ -361,7 +408,11 @@ FAULTS: dict[str, Fault] = {
         network,
         "sample_network",
         _drawn(lambda net: (abs(net.c), net.w, net.eta)),
-        "...UUU-..-...",
+        marks(
+            undecided="vanishing-updates linearization limit-equation",
+            holds="push-through positive-definite indefinite nntk-bound exponential vanishing-gamma "
+            "initial-fluctuations sharp-rate",
+        ),
         "E[c²] is 1/3 as before and tanh is odd, so (E19), (E20) and (E21) are true of this law, too. f₀ varies more from "
         "network to network, for which 16 of them a width are too few: hence the undecided ones.",
     ),
@@ -369,7 +420,11 @@ FAULTS: dict[str, Fault] = {
         network,
         "sample_network",
         _drawn(lambda net: (3**0.5 * net.c, net.w, net.eta)),
-        "...UUR-..-RRU",
+        marks(
+            refuted="limit-equation vanishing-gamma initial-fluctuations",
+            undecided="vanishing-updates linearization sharp-rate",
+            holds="push-through positive-definite indefinite nntk-bound exponential",
+        ),
         "The certified claims hold for every network. Three times larger kernels and larger S leave the asymptotic regime "
         "that γ is chosen for: hence the undecided ones. `exponential` converges faster than it claims.",
     ),
@@ -377,7 +432,12 @@ FAULTS: dict[str, Fault] = {
         network,
         "sample_network",
         _drawn(_twice),
-        "...U..-..-.R.",
+        marks(
+            refuted="initial-fluctuations",
+            undecided="vanishing-updates",
+            holds="push-through positive-definite indefinite linearization limit-equation nntk-bound exponential "
+            "vanishing-gamma sharp-rate",
+        ),
         "The certified claims hold for every network; the exponents do not see that the fluctuations are √2 times larger. "
         "Only the constant in (E20) does. `vanishing-updates` is undecided since the runs vary more.",
     ),
@@ -385,49 +445,75 @@ FAULTS: dict[str, Fault] = {
         network,
         "sample_network",
         _drawn(lambda net: (net.c, net.w, 0 * net.eta + net.eta[0])),
-        "...UUR-..-URU",
+        marks(
+            refuted="limit-equation initial-fluctuations",
+            undecided="vanishing-updates linearization vanishing-gamma sharp-rate",
+            holds="push-through positive-definite indefinite nntk-bound exponential",
+        ),
         "The certified claims hold for every network, and the rate of `exponential` for this law, too, on average.",
     ),
     "accelerated: σ'' has the wrong sign": Fault(
         accelerated_activations,
         "activation",
         _jets(_negated_curvature),
-        "RR-R..--.-R..",
+        marks(
+            refuted="push-through positive-definite vanishing-updates vanishing-gamma",
+            holds="linearization limit-equation exponential initial-fluctuations sharp-rate",
+        ),
         "Wrong by a term that is as small as S, so exponents stay the same.",
     ),
     "accelerated: σ, σ', σ'' in float32": Fault(
-        problem.Problem,
+        Instance,
         "jets",
         _result(lambda jets, *_: tuple(v.float().double() for v in jets)),
-        "R.-...--.-...",
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential vanishing-gamma "
+            "initial-fluctuations sharp-rate",
+        ),
         "1e-7 is below what is measured, and below the slack of the inequalities.",
     ),
     "accelerated: N^(-β-0.05) for N^(-β)": Fault(
         ShallowNet,
         "scale",
         lambda scale: property(lambda net: scale.fget(net) * net.width**-0.05),
-        "RR-..R--R-RRR",
+        marks(
+            refuted="push-through positive-definite limit-equation exponential vanishing-gamma initial-fluctuations sharp-rate",
+            holds="vanishing-updates linearization",
+        ),
         "Updates and motion fall even faster, which agrees with `≲` in `vanishing-updates` and `linearization`.",
     ),
     "accelerated: N^(-β+0.05) for N^(-β)": Fault(
         ShallowNet,
         "scale",
         lambda scale: property(lambda net: scale.fget(net) * net.width**0.05),
-        "RR-RUR--.-RR.",
+        marks(
+            refuted="push-through positive-definite vanishing-updates limit-equation vanishing-gamma initial-fluctuations",
+            undecided="linearization",
+            holds="exponential sharp-rate",
+        ),
         "`exponential` learns faster than it claims; the intervals of `sharp-rate` still contain what is claimed.",
     ),
     "accelerated: S twice as large": Fault(
         stream,
         "_store",
-        _stored(lambda P: 2),
-        "RR-RU.--.-R-.",
+        _stored(lambda task: 2),
+        marks(
+            refuted="push-through positive-definite vanishing-updates vanishing-gamma",
+            undecided="linearization",
+            holds="limit-equation exponential sharp-rate",
+        ),
         "S is a correction that vanishes with N, by the same power whatever its factor.",
     ),
     "accelerated: S dropped": Fault(
         stream,
         "_store",
-        _stored(lambda P: 0),
-        "RR-.U.--.-R-.",
+        _stored(lambda task: 0),
+        marks(
+            refuted="push-through positive-definite vanishing-gamma",
+            undecided="linearization",
+            holds="vanishing-updates limit-equation exponential sharp-rate",
+        ),
         "This is Gauss-Newton, with the same limit equation, the same linear dynamics and the same powers of N; less is left "
         "for `linearization` to be measured on. (E17) has room.",
     ),
@@ -435,7 +521,11 @@ FAULTS: dict[str, Fault] = {
         stream,
         "gram",
         _stale,
-        "R.-...--.-...",
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential vanishing-gamma "
+            "initial-fluctuations sharp-rate",
+        ),
         "`push-through` compares a second step with (E6). In the measured claims the fault has the size of S, and its power of "
         "N.",
     ),
@@ -443,7 +533,10 @@ FAULTS: dict[str, Fault] = {
         accelerated_dense,
         "add_outer",
         lambda original: lambda G, Y: original(G, Y.float().double()),
-        "..-...--.-...",
+        marks(
+            holds="push-through positive-definite vanishing-updates linearization limit-equation exponential "
+            "vanishing-gamma initial-fluctuations sharp-rate",
+        ),
         "No claim notices, as none should: the step is refined until its residual is at the level of float64. Kernels are "
         "then right to 1e-7, which is below what is measured.",
     ),
@@ -451,7 +544,11 @@ FAULTS: dict[str, Fault] = {
         stream,
         "_order",
         _result(lambda order, *_: sorted(order)),
-        "R.-.UR--R---R",
+        marks(
+            refuted="push-through limit-equation exponential sharp-rate",
+            undecided="linearization",
+            holds="positive-definite vanishing-updates",
+        ),
         "Positive definiteness holds at every state with γ beyond (E16), however it was reached. (E17) bounds the norm, "
         "which is the same. 𝓑 moves by the same power of N, or nearly.",
     ),
@@ -459,99 +556,153 @@ FAULTS: dict[str, Fault] = {
         stream,
         "factor",
         _result(lambda found, *_: (found[0], found[1] + 2 * found[0].negative)),
-        "RU-...--.-R-.",
+        marks(
+            refuted="push-through vanishing-gamma",
+            undecided="positive-definite",
+            holds="vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
         "The others ask for no inertia.",
     ),
     "accelerated: γ_N = γ": Fault(
-        step,
-        "damping",
+        scaling,
+        "damping_of",
         lambda original: lambda net, gamma, scaling="width": original(net, gamma, "fixed"),
-        "RR-..R--R-R-R",
+        marks(
+            refuted="push-through positive-definite limit-equation exponential vanishing-gamma sharp-rate",
+            holds="vanishing-updates linearization",
+        ),
         "A stronger damping makes updates shorter and networks more linear, which agrees with `≲`, and with (E17).",
     ),
+    "accelerated: (E5) without the width": Fault(
+        scaling,
+        "regularization",
+        lambda original: lambda gamma, width, beta: gamma,
+        marks(refuted="push-through"),
+        "As γ_N = γ, and in the normalization of kernels and outputs, too.",
+    ),
     "accelerated: γ_N 1 % larger than asked for": Fault(
-        step,
-        "damping",
+        scaling,
+        "damping_of",
         _result(lambda mu, *_: 1.01 * mu),
-        "RR-...--.-.-R",
+        marks(
+            refuted="push-through positive-definite sharp-rate",
+            holds="vanishing-updates linearization limit-equation exponential vanishing-gamma",
+        ),
         "`sharp-rate` resolves it, the others not: `vanishing-gamma` takes γ from the same function, whose factor is no part "
         "of an exponent, and `limit-equation` has a bound with room.",
     ),
     "accelerated: α ignored": Fault(
         step,
         "take",
-        lambda original: lambda P, mu, alpha, *, curvature: original(P, mu, 1.0, curvature=curvature),
-        "R.-R..--.---.",
+        lambda original: lambda task, damping, alpha, **options: original(task, damping, 1.0, **options),
+        marks(
+            refuted="push-through vanishing-updates",
+            holds="positive-definite linearization limit-equation exponential sharp-rate",
+        ),
         "The measured claims take α = 1 only; `exponential` takes α = 1/2 in the limit only.",
     ),
     "accelerated: update 1 % too long": Fault(
         step,
         "_rescaled",
         _updated(lambda update: 1.01 * update),
-        "R.-R.U--.---R",
+        marks(
+            refuted="push-through vanishing-updates sharp-rate",
+            undecided="limit-equation",
+            holds="positive-definite linearization exponential",
+        ),
         "`exponential` has room of 20 %; `linearization` measures the curvature of f along whatever path.",
     ),
     "accelerated: the first neuron is not updated": Fault(
         step,
         "_rescaled",
         _updated(_without_first),
-        "R.-...--.---.",
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
         "One neuron of N ≥ 256 is a change of O(1/N), below every rate; `push-through` has networks of 6.",
     ),
     "accelerated: the last data point is ignored": Fault(
         step,
         "_refine",
         _ignoring_last,
-        "R.-..R--R---R",
+        marks(
+            refuted="push-through limit-equation exponential sharp-rate",
+            holds="positive-definite vanishing-updates linearization",
+        ),
         "Updates are shorter, networks more linear, and (E17) holds for a smaller residual.",
     ),
     "accelerated: gradient descent, called Newton": Fault(
         step,
         "newton_step",
         _descent,
-        "R.-R.R--R---R",
+        marks(
+            refuted="push-through vanishing-updates limit-equation exponential sharp-rate",
+            holds="positive-definite linearization",
+        ),
         "`linearization` is true of gradient descent, too. Positive definiteness holds wherever γ is beyond (E16).",
     ),
     "accelerated: half the bound (E16)": Fault(
-        certificates, "rho_bound", _result(lambda rho, *_: rho / 2), "-R-U------R--", "The others do not ask for it."
+        certificates,
+        "rho_bound",
+        _result(lambda rho, *_: rho / 2),
+        marks(refuted="positive-definite vanishing-gamma", undecided="vanishing-updates"),
+        "The others do not ask for it.",
     ),
     "accelerated: a certificate that always says positive definite": Fault(
         certificates,
         "certify",
         lambda original: lambda *args, **options: _DEFINITE,
-        "RU-...--.-R-.",
+        marks(
+            refuted="push-through vanishing-gamma",
+            undecided="positive-definite",
+            holds="vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
         "The others do not ask for it. The control of `positive-definite` holds under this fault, which fails the run as well.",
     ),
     "training: η is never moved": Fault(
-        ensemble,
-        "move",
+        ShallowNet,
+        "move_",
         lambda original: lambda net, update: original(net, _unbiased(update)),
-        "-.-..R--.---R",
+        marks(
+            refuted="limit-equation sharp-rate",
+            holds="positive-definite vanishing-updates linearization exponential",
+        ),
         "(E17) is about one step. Two points can be fitted without η, so `exponential` holds; `linearization` is true of any "
         "path.",
     ),
     "training: η is left out of J₀(θ - θ₀)": Fault(
         ensemble,
         "_directional",
-        lambda original: lambda net, start, X: original(net, [*start[:2], net.eta.detach()], X),
-        "----R.-------",
+        lambda original: lambda net, start, X: original(net, torch.cat([start[:, :-1], net.theta[:, -1:]], 1), X),
+        marks(
+            refuted="linearization",
+            holds="limit-equation",
+        ),
         "Only `linearization` has this number.",
     ),
     "limit equation: one step late": Fault(
         limit_equation,
         "_trajectory",
         _result(lambda path, *_: np.concatenate([path[:1], path[:-1]])),
-        "-----U-------",
+        marks(
+            undecided="limit-equation",
+        ),
         "Undecided where it ought to be refuted: the distance does not vanish, but whether it does is judged by whether it "
         "exceeds its first median less often at larger widths, which any decrease will do.",
+        late=True,
     ),
     "statistics: log₂ N for ln N in the fits": Fault(
         statistics,
         "exponent",
         lambda original: lambda widths, *args, **options: original([n ** (1 / np.log(2)) for n in widths], *args, **options),
-        "---R.R----RRR",
+        marks(
+            refuted="vanishing-updates limit-equation vanishing-gamma initial-fluctuations sharp-rate",
+            holds="linearization",
+        ),
         "Exponents are 0.69 times too small in size. `linearization` holds, since under a symmetric law its quantities fall "
         "twice as fast as is claimed.",
+        late=True,
     ),
 }
 
@@ -591,7 +742,7 @@ def rendered() -> str:
         bits=_BITS,
     )
     rows = [f"| fault | {' | '.join(IDS)} |", f"|---|{':-:|' * len(IDS)}"]
-    rows += [f"| {name} | {' | '.join(_SIGNS[mark] for mark in fault.row)} |" for name, fault in FAULTS.items()]
+    rows += [f"| {name} | {' | '.join(_SIGNS[fault.marks[claim]] for claim in IDS)} |" for name, fault in FAULTS.items()]
     notes = [f"* **{name}** (`{fault.where}`). {fault.note}" for name, fault in FAULTS.items()]
     return "\n".join([text, *rows, "", "## Notes", "", *notes, ""])
 
@@ -601,7 +752,9 @@ if __name__ == "__main__":
         DOCUMENT.write_text(rendered(), encoding="utf-8")
     elif sys.argv[1:2] == ["--measure"]:
         for name in sys.argv[2:] or FAULTS:
-            row = measured(FAULTS[name])
-            print(row, name, "" if row == FAULTS[name].row else f"(was {FAULTS[name].row})", flush=True)
+            found = measured(FAULTS[name])
+            print(name, "as before" if found == FAULTS[name].marks else "CHANGED", flush=True)
+            for field, mark in (("refuted", "R"), ("undecided", "U"), ("holds", ".")):
+                print(f'    {field}="{" ".join(claim for claim in IDS if found[claim] == mark)}",', flush=True)
     else:
         sys.exit(__doc__)

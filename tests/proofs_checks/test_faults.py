@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nntk_reference import Verdict
-from tests.proofs_checks.faults import DOCUMENT, FAULTS, IDS, MARKS, NOT_CALLED, measured, planted, rendered, verdict
+from tests.proofs_checks.faults import DOCUMENT, FAULTS, IDS, MARKS, NOT_CALLED, marks, measured, planted, rendered, verdict
 
 # in the order of what they cost: up to two seconds here, and three to ten
 _CHEAP = (
@@ -51,9 +51,18 @@ def test_every_claim_notices_a_fault() -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_rows_are_complete(name: str) -> None:
     fault = FAULTS[name]
-    assert set(fault.row) <= {*MARKS.values(), NOT_CALLED}
-    assert len(fault.row) == len(IDS)
+    assert list(fault.marks) == list(IDS)
+    assert set(fault.marks.values()) <= {*MARKS.values(), NOT_CALLED}
     assert fault.note
+
+
+def test_marks_are_of_claims() -> None:
+    found = marks(refuted="one-step", holds="indefinite")
+    assert found.pop("one-step") == "R"
+    assert found.pop("indefinite") == "."
+    assert set(found.values()) == {NOT_CALLED}
+    with pytest.raises(AssertionError, match=r"no claims: \{'two-steps'\}"):
+        marks(refuted="two-steps")
 
 
 def test_a_fault_is_gone_when_it_is_over() -> None:
@@ -69,4 +78,4 @@ def test_document_is_that_of_the_table() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
 def test_exactly_the_expected_claims_change(name: str) -> None:
-    assert measured(FAULTS[name]) == FAULTS[name].row
+    assert measured(FAULTS[name]) == FAULTS[name].marks
