@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -70,6 +70,15 @@ def _initial_part(columns: list[list[Start]]) -> Rate:
     return Rate("initial output, f₀² N^(2β-1)", exponent(START_WIDTHS, squares, of="mean"), "≲", 0.0, (slowest,))
 
 
+def _in_probability(widths: Sequence[int], distances: Sequence[Array]) -> tuple[Finding, Series]:
+    """How often the distance exceeds its median at the first width, at the last; with the frequencies at all."""
+    verdict, series, why = exceedance(widths, distances)
+    cases = sum(map(len, distances))
+    if not series.y:
+        return Finding.undecided(why, cases=cases), series
+    return Finding(verdict, series.y[-1], "<", series.y[0], cases, why), series
+
+
 def check(problem: Problem, effort: Effort) -> Finding:
     """Three parts of f_t - f*_t, whose norms bound it, each with its own power of N; and convergence in probability."""
     missing = unmet_assumption(problem)
@@ -91,8 +100,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
             Rate(f"nonlinear part, β = {beta}", exponent(widths, own), "≲", bound, (bound / 2,)),
             Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1.4, -0.6)),
         ]
-        verdict, series, why = exceedance(widths, total)
-        parts[f"in probability, β = {beta}"] = Finding(verdict, series.y[-1], "<", series.y[0], sum(map(len, total)), why)
+        parts[f"in probability, β = {beta}"], series = _in_probability(widths, total)
         frequencies.append(Series(f"β = {beta}", series.x, series.y, style="line", colour=len(frequencies)))
         curves = [("f - own linear dynamics", own, 2 * bound), ("f - f* from the same f₀", total, max(2 * bound, -0.5))]
         panels.append(rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curves))

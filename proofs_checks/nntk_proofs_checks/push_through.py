@@ -85,8 +85,8 @@ def _negative(A: fmpq_mat) -> int:
     return sum(a != b for a, b in itertools.pairwise(signs))
 
 
-def _identity(n: int, factor: fmpq) -> fmpq_mat:
-    return fmpq_mat(n, n, [factor if i == j else fmpq(0) for i in range(n) for j in range(n)])
+def _identity(size: int, factor: fmpq) -> fmpq_mat:
+    return fmpq_mat(size, size, [factor if i == j else fmpq(0) for i in range(size) for j in range(size)])
 
 
 def _gaps(system: _System, *, drop_residual: bool) -> tuple[fmpq, int] | None:

@@ -11,7 +11,7 @@ import torch
 
 from nntk_accelerated import Certificate, certificate, step, stream, sufficient_gamma
 from nntk_accelerated import activations as accelerated_activations
-from nntk_proofs_checks import Effort, Problem, positive_definite, run
+from nntk_proofs_checks import Effort, Finding, Problem, positive_definite, run
 from nntk_proofs_checks.ensemble import draw_network, to_torch
 from nntk_reference import Verdict
 from tests.proofs_checks.problems import DATA, SCALES, SHAPES, passed
@@ -71,6 +71,17 @@ def test_failing_condition_restarts_with_a_larger_gamma() -> None:
     assert (found.gamma, found.restarts) == (3.75, 1)
     growing = positive_definite._beyond("test", 1.0, lambda gamma: (state(2 * gamma),))
     assert positive_definite._finding([growing]).verdict is Verdict.UNDECIDED
+
+
+def test_a_refutation_without_negative_eigenvalues_has_no_number() -> None:
+    def finding(negative: int) -> Finding:
+        state = positive_definite._State(1.0, Verdict.REFUTED, 0.0, negative, "another damping")
+        return positive_definite._finding([positive_definite._Run("test", 2.0, (state,))])
+
+    assert finding(3).number == 3
+    assert finding(0).verdict is Verdict.REFUTED
+    assert finding(0).number is None
+    assert finding(0).limit is None
 
 
 # ------------------------------------------------------------------------------------------------------------- planted faults

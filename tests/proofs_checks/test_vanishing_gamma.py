@@ -90,6 +90,19 @@ def test_column_has_three_values() -> None:
     assert vanishing_gamma._column([good], "positive definite", []).verdict is Verdict.UNDECIDED
 
 
+def test_only_networks_that_contradict_theory_are_counted() -> None:
+    def cell(verdict: str) -> vanishing_gamma._Cell:
+        return vanishing_gamma._Cell(0.6, 0.5, 4, 1.0, verdict, "positive definite")
+
+    good, bad = cell("positive definite"), cell("indefinite")
+    assert vanishing_gamma._contradictions([good], "").verdict is Verdict.HOLDS
+    assert vanishing_gamma._contradictions([good, bad, bad], "").number == 2
+    broken = vanishing_gamma._contradictions([good], "(E16) is wrong")
+    assert broken.verdict is Verdict.REFUTED
+    assert broken.number is None
+    assert broken.why == "(E16) is wrong"
+
+
 # ------------------------------------------------------------------------------------------------------------- planted faults
 
 
