@@ -35,7 +35,7 @@ from nntk_reference.arithmetic import Array
 __all__ = ["CLAIM"]
 
 _DRAWS = {Effort.QUICK: 60, Effort.DEFAULT: 300, Effort.FULL: 3000}
-_DIMENSIONS = {Effort.QUICK: (1, 2), Effort.DEFAULT: (1, 2, 3, 4), Effort.FULL: (1, 2, 3, 4) * 8}
+_DIMENSIONS = {Effort.QUICK: (1, 2, 3), Effort.DEFAULT: (1, 2, 3, 4), Effort.FULL: (1, 2, 3, 4) * 8}
 _BALLS = Ball(192)
 _BACKWARD = 1024 * float(np.finfo(np.float64).eps)
 """The scaled residual beyond which `nntk_accelerated.newton_step` promises to raise."""

@@ -568,7 +568,7 @@ FAULTS: dict[str, Fault] = {
         "damping_of",
         lambda original: lambda net, gamma, scaling="width": original(net, gamma, "fixed"),
         marks(
-            refuted="push-through positive-definite limit-equation exponential vanishing-gamma sharp-rate",
+            refuted="push-through positive-definite limit-equation exponential sharp-rate",
             holds="vanishing-updates linearization",
         ),
         "A stronger damping makes updates shorter and networks more linear, which agrees with `≲`, and with (E17).",
@@ -577,8 +577,11 @@ FAULTS: dict[str, Fault] = {
         scaling,
         "regularization",
         lambda original: lambda gamma, width, beta: gamma,
-        marks(refuted="push-through"),
-        "As γ_N = γ, and in the normalization of kernels and outputs, too.",
+        marks(
+            refuted="push-through positive-definite limit-equation exponential vanishing-gamma initial-fluctuations sharp-rate",
+            holds="vanishing-updates linearization",
+        ),
+        "As γ_N = γ; kernels are not normalized, either, nor outputs in `initial-fluctuations`.",
     ),
     "accelerated: γ_N 1 % larger than asked for": Fault(
         scaling,
@@ -586,10 +589,9 @@ FAULTS: dict[str, Fault] = {
         _result(lambda mu, *_: 1.01 * mu),
         marks(
             refuted="push-through positive-definite sharp-rate",
-            holds="vanishing-updates linearization limit-equation exponential vanishing-gamma",
+            holds="vanishing-updates linearization limit-equation exponential",
         ),
-        "`sharp-rate` resolves it, the others not: `vanishing-gamma` takes γ from the same function, whose factor is no part "
-        "of an exponent, and `limit-equation` has a bound with room.",
+        "`sharp-rate` resolves it, the others not: `limit-equation` has a bound with room.",
     ),
     "accelerated: α ignored": Fault(
         step,
@@ -665,7 +667,7 @@ FAULTS: dict[str, Fault] = {
         "move_",
         lambda original: lambda net, update: original(net, _unbiased(update)),
         marks(
-            refuted="limit-equation sharp-rate",
+            refuted="push-through limit-equation sharp-rate",
             holds="positive-definite vanishing-updates linearization exponential",
         ),
         "(E17) is about one step. Two points can be fitted without η, so `exponential` holds; `linearization` is true of any "

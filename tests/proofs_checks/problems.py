@@ -9,13 +9,14 @@ from nntk_proofs_checks import Claim, Effort, Problem, Result, run
 from nntk_reference import Verdict
 
 
-def problem(X: np.ndarray | list[list[float]], y: np.ndarray | list[float], seed: int = 0) -> Problem:
-    return Problem(np.ascontiguousarray(X, dtype=float), np.asarray(y, dtype=float), "test", seed)
+def problem(X: np.ndarray | list[list[float]], y: np.ndarray | list[float], source: str = "test") -> Problem:
+    return Problem(np.ascontiguousarray(X, dtype=float), np.asarray(y, dtype=float), source)
 
 
 def line(points: int = 8, scale: float = 1.0) -> Problem:
     x = np.linspace(0, 1, points)
-    return problem(x[:, None], scale * (2 * x + 0.4 * np.sin(5 * np.pi * x)))
+    source = f"{points} points of y = 2x + 0.4 sin(5πx) on [0, 1]" + ("" if scale == 1 else f", y times {scale:g}")
+    return problem(x[:, None], scale * (2 * x + 0.4 * np.sin(5 * np.pi * x)), source)
 
 
 def plane(points: int = 12) -> Problem:
