@@ -21,11 +21,6 @@ SMOOTH = [name for name in ACTIVATIONS if name != "relu"]
 NAMES = ("c", "w", "eta")
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 

@@ -248,9 +248,9 @@ class Sizes:
         M, N = POINTS, WIDTH
         J = np.asarray(reference.jacobian(twin, X.numpy())).reshape(M, -1)
         S = np.asarray(reference.residual_hessian(twin, X.numpy(), y.numpy()))
-        mu = gamma * N ** (1 - 2 * net.beta) if scaling == "width" else gamma
+        damping = gamma * N ** (1 - 2 * net.beta) if scaling == "width" else gamma
         self.H = np.asarray(reference.hessian(twin, X.numpy(), y.numpy()))
-        self.values = np.linalg.eigvalsh(self.H) + mu
+        self.values = np.linalg.eigvalsh(self.H) + damping
         r = np.asarray(reference.outputs(twin, X.numpy())) - y.numpy()
         # f is a sum of terms of both signs
         self.terms = np.linalg.norm(np.abs(np.tanh(X.numpy() @ w.T + eta)) @ np.abs(c)) * N**-net.beta
@@ -258,10 +258,10 @@ class Sizes:
         self.gradient = self.J * self.r / M
         self.inverse = 1 / np.abs(self.values).min()
         self.condition = np.abs(self.values).max() * self.inverse
-        self.gauss_newton = (np.linalg.norm(J, 2) ** 2 / M + mu) / mu, 1 / mu
+        self.gauss_newton = (np.linalg.norm(J, 2) ** 2 / M + damping) / damping, 1 / damping
         # the system that nntk solves without refinement, border and all
-        blocks, vectors = np.linalg.eigh(S + mu * np.eye(S.shape[1]))
-        near = np.abs(blocks) < 1e-4 * max(mu, float(np.sqrt((S**2).sum() / N)))
+        blocks, vectors = np.linalg.eigh(S + damping * np.eye(S.shape[1]))
+        near = np.abs(blocks) < 1e-4 * max(damping, float(np.sqrt((S**2).sum() / N)))
         self.border = int(near.sum())
         along = np.einsum("mip,ipk->mik", J.reshape(M, N, -1), vectors)
         G = np.einsum("mik,ik,nik->mn", along, np.where(near, 0, 1 / np.where(near, 1, blocks)), along)

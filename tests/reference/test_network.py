@@ -13,8 +13,10 @@ from flint import arb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nntk.strategies import Problem, networks, problems
+from nntk.strategies import networks, problems
 from nntk_reference import LAWS, InitialLaw, InputError, Multiprecision, Network, newton_step, outputs, sample_network
+
+Example = tuple[Network, np.ndarray, np.ndarray, float]
 
 
 def parts(net: Network) -> tuple[np.ndarray, ...]:
@@ -60,7 +62,7 @@ def test_sizes_and_dtypes() -> None:
 
 
 @given(problems(max_width=3, max_dim=3, max_points=2, min_gamma=1e3, extreme=False))
-def test_moved_adds_the_update_in_the_order_of_the_parameters(problem: Problem) -> None:
+def test_moved_adds_the_update_in_the_order_of_the_parameters(problem: Example) -> None:
     net, X, y, gamma = problem
     before = [a.copy() for a in parts(net)]
     update = newton_step(net, X, y, gamma).update

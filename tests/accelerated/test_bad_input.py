@@ -25,7 +25,7 @@ from nntk_accelerated import (
     RegularizedNewton,
     ShallowNet,
     UnknownActivationError,
-    problem,
+    instance,
 )
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -324,7 +324,7 @@ def test_refusals_come_before_any_work(name: str, monkeypatch: pytest.MonkeyPatc
     def started(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("work began")
 
-    monkeypatch.setattr(problem.Problem, "sweep", started)
+    monkeypatch.setattr(instance.Instance, "sweep", started)
     for parameter in GOOD[name]:
         refused = SPECIAL.get((name, parameter), BAD.get(parameter))
         if parameter not in FLAGS and refused is not None:
@@ -448,8 +448,8 @@ def test_what_cannot_fit_is_refused_before_it_starts(name: str, monkeypatch: pyt
     def started(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("work began")
 
-    monkeypatch.setattr(problem, "_memory", lambda device: 64)
-    monkeypatch.setattr(problem.Problem, "sweep", started)
+    monkeypatch.setattr(instance, "_memory", lambda device: 64)
+    monkeypatch.setattr(instance.Instance, "sweep", started)
     with (
         unchanged(),
         pytest.raises(MemoryLimitError, match=r"M = 3, N = \d, chunk = \d do not fit .*lower chunk, or M") as caught,
@@ -462,9 +462,9 @@ def test_what_fits_just_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     # (lanes + 1) M by M matrices and the temporaries of one chunk: twice that is enough, half is not
     chunk, M, p = 4, 3, 4
     need = 2 * 8 * M * M + chunk * 8 * (M * (p + 4) + 6 * p * p)
-    monkeypatch.setattr(problem, "_memory", lambda device: need)
+    monkeypatch.setattr(instance, "_memory", lambda device: need)
     accelerated.outputs(NET, X)
-    monkeypatch.setattr(problem, "_memory", lambda device: need - 1)
+    monkeypatch.setattr(instance, "_memory", lambda device: need - 1)
     with pytest.raises(MemoryLimitError):
         accelerated.outputs(NET, X)
 
@@ -483,7 +483,7 @@ def test_the_allocators_error_is_translated(name: str, error: Exception, monkeyp
     def failing(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(problem.Problem, "jets", failing)
+    monkeypatch.setattr(instance.Instance, "jets", failing)
     with unchanged(), pytest.raises(MemoryLimitError, match=r"M = 3, N = \d, chunk = \d .*lower chunk") as caught:
         call(name, GOOD[name])
     assert caught.value.__cause__ is error
@@ -494,7 +494,7 @@ def test_other_errors_are_not(error: Exception, monkeypatch: pytest.MonkeyPatch)
     def failing(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(problem.Problem, "jets", failing)
+    monkeypatch.setattr(instance.Instance, "jets", failing)
     with unchanged(), pytest.raises(type(error)) as caught:
         call("newton_step", GOOD["newton_step"])
     assert caught.value is error
