@@ -35,7 +35,7 @@ def register_law(entry: object) -> OutputLaw:
     """Add a law of c under its name; `ShallowNet` can then be drawn from it. Raises InputError on a name in use."""
     if not isinstance(entry, OutputLaw):
         raise InputError("entry", "an OutputLaw", repr(entry))
-    if entry.name in LAWS:
+    if not isinstance(entry.name, str) or not entry.name or entry.name in LAWS:
         raise InputError("law", "a name not yet in use", repr(entry.name))
     LAWS[entry.name] = entry
     return entry
