@@ -15,7 +15,7 @@ import mpmath
 import numpy as np
 import pytest
 from flint import arb, ctx
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from nntk.strategies import problems
@@ -446,6 +446,7 @@ def test_multiprecision_holds_at_extreme_scales(problem: Example) -> None:
 
 
 @given(small)
+@example((Network([0.0], [[1.0]], [0.0], 0.75, "logistic"), np.array([[6.67706609e-233]]), np.array([0.0]), 1.0))
 def test_balls_nest_as_the_precision_doubles(problem: Example) -> None:
     # The exact number lies within the fine ball, and the coarse one leaves far more room around it than the fine one takes, or
     # the coarse one is finer than its own precision already: σ(1e-233) = σ(0) ± 1e-233 in any.
