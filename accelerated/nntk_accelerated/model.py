@@ -145,12 +145,12 @@ class ShallowNet(nn.Module):
         """A tensor (n, d+2) of numbers that may become parameters."""
         if not isinstance(rows, Tensor) or tuple(rows.shape) != (self.c.shape[0], self.dim + 2):
             raise InputError(name, f"a tensor of shape ({self.c.shape[0]}, {self.dim + 2})", _described(rows))
-        rows = _floating(name, rows)
-        if rows.device != self.c.device:
-            raise InputError(name, f"a tensor on {self.c.device}, as the net", str(rows.device))
-        if not bool(torch.isfinite(rows).all()):
+        numbers = _floating(name, rows)
+        if numbers.device != self.c.device:
+            raise InputError(name, f"a tensor on {self.c.device}, as the net", str(numbers.device))
+        if not bool(torch.isfinite(numbers).all()):
             raise InputError(name, "finite numbers", "inf or nan among them")
-        return rows
+        return numbers
 
     @torch.no_grad()
     def _put(self, values: Sequence[Tensor]) -> ShallowNet:
