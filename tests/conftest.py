@@ -1,8 +1,10 @@
-"""Hypothesis profiles, and the markers `slow` and `gpu`."""
+"""Hypothesis profiles, the markers `slow` and `gpu`, and registries that tests may add to."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -44,3 +46,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not torch.cuda.is_available():
             for item in gpu_items:
                 item.add_marker(pytest.mark.skip(reason=GPU_REASON))
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test enters into the registries of activations and laws is taken out again."""
+    packages = [sys.modules[name] for name in ("nntk_reference", "nntk_accelerated") if name in sys.modules]
+    kept = [(registry, dict(registry)) for package in packages for registry in (package.ACTIVATIONS, package.LAWS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)

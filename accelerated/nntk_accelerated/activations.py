@@ -49,9 +49,10 @@ def register(entry: object) -> Activation:
     """Add an activation under its name; every function of the package then accepts it. Raises InputError on a name in use."""
     if not isinstance(entry, Activation):
         raise InputError("entry", "an Activation", repr(entry))
-    if entry.name in ACTIVATIONS:
-        raise InputError("activation", "a name not yet in use", repr(entry.name))
-    ACTIVATIONS[entry.name] = entry
+    name: object = entry.name
+    if not isinstance(name, str) or not name or name in ACTIVATIONS:
+        raise InputError("activation", "a name not yet in use", repr(name))
+    ACTIVATIONS[name] = entry
     return entry
 
 

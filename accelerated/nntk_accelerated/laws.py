@@ -35,9 +35,10 @@ def register_law(entry: object) -> OutputLaw:
     """Add a law of c under its name; `ShallowNet` can then be drawn from it. Raises InputError on a name in use."""
     if not isinstance(entry, OutputLaw):
         raise InputError("entry", "an OutputLaw", repr(entry))
-    if entry.name in LAWS:
-        raise InputError("law", "a name not yet in use", repr(entry.name))
-    LAWS[entry.name] = entry
+    name: object = entry.name
+    if not isinstance(name, str) or not name or name in LAWS:
+        raise InputError("law", "a name not yet in use", repr(name))
+    LAWS[name] = entry
     return entry
 
 

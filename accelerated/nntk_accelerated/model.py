@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nntk_accelerated.activations import activation
-from nntk_accelerated.errors import InputError, MemoryLimitError
+from nntk_accelerated.errors import InputError, MemoryLimitError, RangeError
 from nntk_accelerated.laws import InitialLaw, initial_law
 from nntk_accelerated.sharding import Ranks
 from nntk_accelerated.validation import number, whole_number
@@ -118,6 +119,8 @@ class ShallowNet(nn.Module):
         rows = _floating("theta", theta)
         if rows.dim() != 2 or rows.shape[0] == 0 or rows.shape[1] < 3:
             raise InputError("theta", "shape (N, d+2): a row (c, w, eta) for each neuron", f"shape {tuple(rows.shape)}")
+        if not bool(torch.isfinite(rows).all()):
+            raise InputError("theta", "finite numbers", "inf or nan among them")
         return cls.from_arrays(*columns(rows), beta=beta, activation=activation, negative_control=negative_control)
 
     @property
@@ -125,25 +128,39 @@ class ShallowNet(nn.Module):
         """A copy of the parameters (n, d+2), a row (cᵢ, wᵢ, ηᵢ) for each neuron held here; without gradients."""
         return torch.cat([self.c.detach()[:, None], self.w.detach(), self.eta.detach()[:, None]], 1)
 
-    @torch.no_grad()
     def assign_(self, theta: Tensor) -> ShallowNet:
-        """Put θ (n, d+2) in the place of the parameters, rounded to their dtype; returns the net. Raises InputError."""
-        for parameter, values in zip((self.c, self.w, self.eta), self._columns("theta", theta), strict=True):
-            parameter.copy_(values)
-        return self
+        """Put θ (n, d+2) in the place of the parameters, rounded to their dtype; returns the net.
+
+        Raises InputError, and RangeError where a number overflows; the net is then as it was.
+        """
+        return self._put(columns(self._rows("theta", theta)))
 
     @torch.no_grad()
     def move_(self, update: Tensor) -> ShallowNet:
-        """Add an update (n, d+2) to the parameters, in place; returns the net. Raises InputError."""
-        for parameter, values in zip((self.c, self.w, self.eta), self._columns("update", update), strict=True):
-            parameter.add_(values)
-        return self
+        """Add an update (n, d+2) to the parameters, in place; returns the net. Raises as `assign_`."""
+        moves = columns(self._rows("update", update))
+        return self._put([parameter + move for parameter, move in zip((self.c, self.w, self.eta), moves, strict=True)])
 
-    def _columns(self, name: str, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """(c, w, η) of a tensor (n, d+2)."""
+    def _rows(self, name: str, rows: Any) -> Tensor:
+        """A tensor (n, d+2) of numbers that may become parameters."""
         if not isinstance(rows, Tensor) or tuple(rows.shape) != (self.c.shape[0], self.dim + 2):
             raise InputError(name, f"a tensor of shape ({self.c.shape[0]}, {self.dim + 2})", _described(rows))
-        return columns(rows)
+        numbers = _floating(name, rows)
+        if numbers.device != self.c.device:
+            raise InputError(name, f"a tensor on {self.c.device}, as the net", str(numbers.device))
+        if not bool(torch.isfinite(numbers).all()):
+            raise InputError(name, "finite numbers", "inf or nan among them")
+        return numbers
+
+    @torch.no_grad()
+    def _put(self, values: Sequence[Tensor]) -> ShallowNet:
+        parameters = (self.c, self.w, self.eta)
+        rounded = [value.to(parameter.dtype) for parameter, value in zip(parameters, values, strict=True)]
+        if not all(bool(torch.isfinite(value).all()) for value in rounded):
+            raise RangeError(f"a parameter would leave the range of {self.c.dtype}")
+        for parameter, value in zip(parameters, rounded, strict=True):
+            parameter.copy_(value)
+        return self
 
     def _describe(self, width: int, beta: Any, name: str, negative_control: bool) -> None:
         beta = number("beta", beta)

@@ -145,26 +145,26 @@ def _block_signs(E: Array) -> tuple[int, int]:
     return (2, 0) if E[0, 0] < 0 else (0, 2)
 
 
-def _factor_inertia(f: LDL) -> Inertia:
-    signs = [_block_signs(f.D[b, b]) for b in f.blocks]
-    negative, positive, left = sum(s[0] for s in signs), sum(s[1] for s in signs), len(f.D) - f.done
-    if left and all(v == 0 for v in f.D[f.done :, f.done :].flat):
+def _factor_inertia(factors: LDL) -> Inertia:
+    signs = [_block_signs(factors.D[b, b]) for b in factors.blocks]
+    negative, positive, left = sum(s[0] for s in signs), sum(s[1] for s in signs), len(factors.D) - factors.done
+    if left and all(v == 0 for v in factors.D[factors.done :, factors.done :].flat):
         return Inertia(negative, left, positive, 0)
     return Inertia(negative, 0, positive, left)
 
 
-def _ldl_solve(f: LDL, b: Array) -> Array:
-    x = b[f.perm]
+def _ldl_solve(factors: LDL, b: Array) -> Array:
+    x = b[factors.perm]
     n = len(x)
     for i in range(n):
-        x[i] = x[i] - f.L[i, :i] @ x[:i] if i else x[i]
-    for s in f.blocks:
-        inverse = _small_inverse(f.D[s, s])
+        x[i] = x[i] - factors.L[i, :i] @ x[:i] if i else x[i]
+    for s in factors.blocks:
+        inverse = _small_inverse(factors.D[s, s])
         x[s] = inverse @ x[s]
     for i in reversed(range(n - 1)):
-        x[i] = x[i] - f.L[i + 1 :, i] @ x[i + 1 :]
+        x[i] = x[i] - factors.L[i + 1 :, i] @ x[i + 1 :]
     out = np.empty_like(x)
-    out[f.perm] = x
+    out[factors.perm] = x
     return out
 
 

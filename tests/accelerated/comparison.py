@@ -14,13 +14,14 @@ from flint import arb, arb_mat, ctx
 
 import nntk_reference as reference
 from nntk_accelerated import ShallowNet
-from nntk_accelerated.activations import ACTIVATIONS as FAST
-from nntk_accelerated.activations import ERROR
 from nntk_reference import Ball, Network
+from tests.jet_errors import jet_errors
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KINDS = {"float32": np.float32, "float64": np.float64}
 PRECISE = Ball(256)
+Example = tuple[Network, np.ndarray, np.ndarray, float]
+"""What `nntk.strategies.problems` draws: a network, X, y and γ."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Truth:
 
     A_error  in units of eps: a bound of the 2-norm of the rounding errors of A's entries, to first order
     g_error  likewise for g
+    r_error  likewise for r
     """
 
     A: np.ndarray
@@ -97,6 +99,7 @@ class Truth:
     eigenvalues: np.ndarray
     A_error: float
     g_error: float
+    r_error: float
 
     @property
     def norm(self) -> float:
@@ -122,15 +125,10 @@ def truth(case: Case, damping: float, *, curvature: bool = True) -> Truth:
     r = reference.outputs(net, X) - y
     g = reference.gradient(net, X, y).reshape(-1)
 
-    # sizes of the errors, in units of eps (a rounding is half of that): of z, σ, σ', σ'', r, J, S
-    z = X @ net.w.T + net.eta
-    sigma = FAST[net.activation].jets(torch.tensor(z), 2)
-    value, slope, bend = (np.abs(t.numpy()) for t in sigma)
-    third = np.broadcast_to(np.asarray(FAST[net.activation].bounds(torch.tensor(np.abs(z)))[3]), z.shape)
-    dz = (net.dim + 2) * (np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)) / 2
-    d_value, d_slope, d_bend = (
-        ERROR / 2 * np.maximum(1, a) + b * dz for a, b in ((value, slope), (slope, bend), (bend, third))
-    )
+    # sizes of the errors, in units of eps (a rounding is half of that): of σ, σ', σ'', r, J, S
+    jets = jet_errors(net.activation, net.w, net.eta, X)
+    value, slope, bend = jets.values
+    d_value, d_slope, d_bend = jets.bounds()
     c, q = np.abs(net.c), np.sqrt(1 + (X * X).sum(1))
     dr = scale * ((d_value + (N + 8) / 2 * value) @ c) + 2 * (np.abs(r) + np.abs(y))
     few = 4 + p  # operations on top of the jets in one entry
@@ -141,7 +139,7 @@ def truth(case: Case, damping: float, *, curvature: bool = True) -> Truth:
     dS = float((cross + curved).max()) if curvature else 0.0
     A_error = 2 * J_size * dJ / M + J_size**2 + dS + damping
     g_error = (dJ * norm(r) + J_size * norm(dr)) / M + J_size * norm(r)
-    return Truth(A, g, flat, r, np.linalg.eigvalsh(A), float(A_error), float(g_error))
+    return Truth(A, g, flat, r, np.linalg.eigvalsh(A), float(A_error), float(g_error), norm(dr))
 
 
 def reached(case: Case) -> float:

@@ -19,11 +19,6 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # Ratios are ‖error‖_F / (p eps ‖D‖₂). A Jacobi sweep or a Cholesky factorization does O(p) operations on every entry.
 
 
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def orthogonal(rng: np.random.Generator, p: int) -> Array:
     return np.linalg.qr(rng.standard_normal((p, p)))[0]
 

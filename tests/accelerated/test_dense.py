@@ -21,11 +21,6 @@ seeds = st.integers(0, 2**32)
 dtypes = st.sampled_from(sorted(DTYPES))
 
 
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(params=[3, 4, 512], ids=lambda tile: f"tile={tile}")
 def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(dense, "_TILE", request.param)

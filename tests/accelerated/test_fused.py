@@ -13,19 +13,20 @@ import torch
 
 from nntk_accelerated import ACTIVATIONS, ShallowNet, newton_step, stream
 from nntk_accelerated.activations import ERROR
-from nntk_accelerated.problem import Problem, problem
+from nntk_accelerated.instance import Instance, instance
+from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
 fused = pytest.importorskip("nntk_accelerated.fused", reason="numba is not installed")
 
 
-def example(name: str, width: int, dim: int, points: int, chunk: int | None = None) -> tuple[Problem, torch.Tensor]:
+def example(name: str, width: int, dim: int, points: int, chunk: int | None = None) -> tuple[Instance, torch.Tensor]:
     generator = torch.Generator().manual_seed(width + 10 * dim + points)
     net = ShallowNet(width, dim, beta=0.75, activation=name, generator=generator)
     X = torch.randn(points, dim, dtype=torch.float64, generator=generator)
     y = torch.randn(points, dtype=torch.float64, generator=generator)
-    P = problem(net, X, y, chunk=chunk)
-    return P, stream.outputs(replace(P, fused=None)) - y
+    task = instance(net, X, y, chunk=chunk)
+    return task, stream.outputs(replace(task, fused=None)) - y
 
 
 SIZES = [(1, 1, 3), (63, 1, 16), (200, 1, 128), (130, 2, 31), (97, 5, 20), (40, 16, 9), (33, 1, 1000)]
@@ -77,39 +78,39 @@ def test_the_exponential_is_right_to_two_units_over_its_whole_range() -> None:
 @pytest.mark.parametrize(("name", "width", "dim", "points"), CASES)
 @pytest.mark.parametrize("chunk", [None, 50])
 def test_outputs_blocks_and_gram_matrix(name: str, width: int, dim: int, points: int, chunk: int | None) -> None:
-    P, r = example(name, width, dim, points, chunk)
-    slow, fast = replace(P, fused=None), replace(P, fused=KINDS[name])
+    task, r = example(name, width, dim, points, chunk)
+    slow, fast = replace(task, fused=None), replace(task, fused=KINDS[name])
     eps = EPS["float64"]
-    zmax = float((P.w.abs().sum(1) * P.X1.abs().max() + P.eta.abs()).max())
-    size = P.scale * float(P.c.abs().sum()) * max(1.0, zmax) ** 2
-    assert (stream.outputs(slow) - stream.outputs(fast)).abs().max() <= THRESHOLD * eps * P.depth * size
-    for mu in (10.0, 1e-3):
-        one, other = stream.gram(slow, mu, r=r), stream.gram(fast, mu, r=r)
+    found = terms(task.net, task.X1[:, 1:], task.y)
+    n = task.depth + points + dim + 2
+    outputs = torch.from_numpy(found.outputs)
+    assert ((stream.outputs(slow) - stream.outputs(fast)).abs() <= THRESHOLD * eps * n * outputs).all()
+    for damping in (10.0, 1e-3):
+        one, other = stream.gram(slow, damping, r=r), stream.gram(fast, damping, r=r)
         assert one.S is not None
         assert other.S is not None
-        # S: sums of M products, whose factors carry the jets' errors
-        S_size = P.scale * float(r.abs().mean()) * max(1.0, zmax) * (1 + float(P.X1.square().sum(1).max()))
-        assert (one.S - other.S).abs().max() <= THRESHOLD * eps * (ERROR + points) * S_size
+        # entry by entry: the norm of a block's terms bounds each of its entries
+        assert ((one.S - other.S).abs() <= THRESHOLD * eps * n * torch.from_numpy(found.blocks)).all()
         assert set(one.odd.tolist()) == set(other.odd.tolist())
-        # G: D⁻¹ carries S's error over the smallest eigenvalue that is kept, 1e-4 μ, twice
-        J = P.scale**2 * points * (1 + zmax) ** 4 * (1 + float(P.X1.square().sum(1).max())) * width
-        bound = THRESHOLD * eps * (ERROR + points + width) * J * (1 + S_size / (1e-4 * mu)) / (1e-4 * mu)
+        # G: D⁻¹ carries S's error over the smallest eigenvalue that is kept, 1e-4 γ_N, twice
+        inverse = 1 / (1e-4 * damping)
+        bound = THRESHOLD * eps * n * float((found.jacobian**2 * inverse * (1 + found.blocks * inverse)).sum())
         assert (one.G - other.G).tril().abs().max() <= bound
 
 
 @pytest.mark.parametrize(("name", "width", "dim", "points"), CASES)
 def test_solve(name: str, width: int, dim: int, points: int) -> None:
     """Δ = D⁻¹Jᵀv by the compiled loops satisfies DΔ = Jᵀv as the torch pass measures it."""
-    P, r = example(name, width, dim, points)
-    slow, fast = replace(P, fused=None), replace(P, fused=KINDS[name])
-    mu = 10.0
-    K = stream.gram(slow, mu, r=r)
+    task, r = example(name, width, dim, points)
+    slow, fast = replace(task, fused=None), replace(task, fused=KINDS[name])
+    damping = 10.0
+    K = stream.gram(slow, damping, r=r)
     v = torch.linspace(-1, 2, points, dtype=torch.float64)
-    t = P.zeros(0 if K.border is None else K.border.values.shape[0])
-    one, other = P.zeros(P.p, P.local), P.zeros(P.p, P.local)
+    t = task.zeros(0 if K.border is None else K.border.values.shape[0])
+    one, other = task.zeros(task.p, task.local), task.zeros(task.p, task.local)
     first, second = stream.solve(slow, K, v, t, one, r=r), stream.solve(fast, K, v, t, other, r=r)
     assert (one - other).norm() <= THRESHOLD * EPS["float64"] * (ERROR + points) * (
-        first.length + first.gradient / mu + 1e-300
+        first.length + first.gradient / damping + 1e-300
     ) * 10
     for field in ("length", "operator", "gradient"):
         assert math.isclose(getattr(first, field), getattr(second, field), rel_tol=1e-10), field
@@ -120,12 +121,12 @@ def test_solve(name: str, width: int, dim: int, points: int) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_a_large_step_goes_through_the_loops_and_agrees(name: str, gamma: float, monkeypatch: pytest.MonkeyPatch) -> None:
     assert example(name, 400, 2, 64)[0].fused is None  # too small to be worth it, whatever ran before
-    monkeypatch.setattr("nntk_accelerated.problem._FUSED_FROM", 400 * 64)
-    P, _ = example(name, 400, 2, 64)
-    assert P.fused == KINDS[name]
-    net, X, y = P.net, P.X1[:, 1:].contiguous(), P.y
+    monkeypatch.setattr("nntk_accelerated.instance._FUSED_FROM", 400 * 64)
+    task, _ = example(name, 400, 2, 64)
+    assert task.fused == KINDS[name]
+    net, X, y = task.net, task.X1[:, 1:].contiguous(), task.y
     fast = newton_step(net, X, y, gamma)
-    monkeypatch.setattr("nntk_accelerated.problem._fused", lambda *_: None)
+    monkeypatch.setattr("nntk_accelerated.instance._fused", lambda *_: None)
     slow = newton_step(net, X, y, gamma)
     assert fast.negative_eigenvalues == slow.negative_eigenvalues
     assert fast.certificate.verdict == slow.certificate.verdict

@@ -14,16 +14,12 @@ import torch
 from scipy import stats
 
 import nntk_reference as reference
-from nntk_accelerated import ACTIVATIONS, InputError, ShallowNet, UnknownActivationError
+from nntk_accelerated import ACTIVATIONS, InputError, RangeError, ShallowNet, UnknownActivationError, newton_step
+from nntk_accelerated.model import columns
 from tests.tolerances import EPS, THRESHOLD
 
 SMOOTH = [name for name in ACTIVATIONS if name != "relu"]
 NAMES = ("c", "w", "eta")
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -118,6 +114,74 @@ def test_arrays_on_a_device_stay_there(device: str) -> None:
     net = ShallowNet.from_arrays(**given, beta=0.7, activation="tanh")
     assert {p.device.type for p in net.parameters()} == {device}
     assert all(torch.equal(given[name], p) for name, p in net.named_parameters())
+
+
+# --- theta -------------------------------------------------------------------------------------------------------------------
+
+
+def test_theta_holds_a_row_for_each_neuron_in_the_order_of_the_parameters(device: str) -> None:
+    net = drawn(5, 3, device=device)
+    theta = net.theta
+    assert theta.shape == (5, 5)
+    assert not theta.requires_grad
+    assert theta.device.type == device
+    for i in range(5):
+        assert theta[i].tolist() == [net.c[i].item(), *net.w[i].tolist(), net.eta[i].item()]
+    theta.zero_()  # a copy
+    assert bool((net.theta != 0).all())
+    twin = reference.Network(*(p.detach().cpu().numpy() for p in net.parameters()), 0.7)
+    assert np.array_equal(twin.theta, net.theta.cpu().numpy())  # the reference's order
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_from_theta_is_the_inverse_of_theta(dtype: torch.dtype, device: str) -> None:
+    net = drawn(5, 3, device=device, dtype=dtype, activation="erf")
+    theta = net.theta
+    for given in (theta, theta.cpu().numpy(), theta.clone().requires_grad_()):
+        other = ShallowNet.from_theta(given, beta=0.7, activation="erf")
+        assert same(bits(other.to(device)), bits(net))
+        assert (other.width, other.dim, other.beta, other.activation) == (5, 3, 0.7, "erf")
+        assert all(p.is_leaf and p.requires_grad and p.is_contiguous() for p in other.parameters())
+    theta.zero_()
+    assert same(bits(ShallowNet.from_theta(net.theta, beta=0.7, activation="erf")), bits(net))
+    assert ShallowNet.from_theta(net.theta, beta=1.0, activation="tanh", negative_control=True).negative_control
+
+
+@pytest.mark.parametrize("kept", [torch.float64, torch.float32])
+@pytest.mark.parametrize("given", [torch.float64, torch.float32])
+def test_assign_and_move_change_the_parameters_in_place(kept: torch.dtype, given: torch.dtype, device: str) -> None:
+    net = drawn(5, 3, device=device, dtype=kept)
+    parameters, before = list(net.parameters()), net.theta
+    addresses = [p.data_ptr() for p in parameters]
+    update = torch.randn(5, 5, dtype=torch.float64, generator=generator(1)).to(device, given)
+    assert net.move_(update) is net
+    # the sum in the wider of the two dtypes, rounded once
+    assert torch.equal(net.theta, (before + update).to(kept))
+    assert net.assign_(before) is net
+    assert torch.equal(net.theta, before)
+    net.assign_(update)
+    assert torch.equal(net.theta, update.to(kept))
+    assert [p.data_ptr() for p in net.parameters()] == addresses
+    assert all(a is b for a, b in zip(net.parameters(), parameters, strict=True))
+    assert all(p.requires_grad and p.is_leaf for p in parameters)
+
+
+def test_a_step_is_moved_by_its_update() -> None:
+    net, X = drawn(9, 2), points(4, 2)
+    step = newton_step(net, X, X[:, 0].clone(), 5.0)
+    expected = [p.detach() + part for p, part in zip(net.parameters(), columns(step.update), strict=True)]
+    net.move_(step.update)
+    assert all(torch.equal(a.detach(), b) for a, b in zip(net.parameters(), expected, strict=True))
+
+
+@pytest.mark.parametrize("method", ["assign_", "move_"])
+def test_a_move_out_of_the_range_changes_nothing(method: str) -> None:
+    net = drawn(5, 3, dtype=torch.float32)
+    before, far = bits(net), torch.zeros(5, 5, dtype=torch.float64)
+    far[4, 4] = 1e39
+    with pytest.raises(RangeError, match="float32"):
+        getattr(net, method)(far)
+    assert same(bits(net), before)
 
 
 # --- forward -----------------------------------------------------------------------------------------------------------------

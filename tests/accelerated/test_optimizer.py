@@ -28,11 +28,12 @@ from nntk_accelerated import (
     RegularizedNewton,
     ShallowNet,
     SingularSystemError,
+    instance,
     min_eigenvalue,
     modes,
     newton_step,
     optimizer,
-    problem,
+    prepared,
     step,
     stream,
 )
@@ -40,11 +41,6 @@ from tests.tolerances import EPS, THRESHOLD
 
 DEFINITE, INDEFINITE = 5.0, 0.03
 """Values of gamma for the case below; a test makes sure of them."""
-
-
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def case(device: str = "cpu", *, width: int = 12, dtype: torch.dtype = torch.float64, **options: Any) -> Any:
@@ -644,7 +640,7 @@ def test_increase_gives_up_where_nothing_can_be_proved(monkeypatch: pytest.Monke
     net, X, y = case(activation="relu")  # its slope jumps, so the curvature has no error bound
     with kept(net), pytest.raises(IndefiniteError):
         RegularizedNewton(net, DEFINITE).step(X, y)
-    certify, calls = optimizer.certify, 0
+    certify, calls = prepared.certify, 0
 
     def counted(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
@@ -652,7 +648,7 @@ def test_increase_gives_up_where_nothing_can_be_proved(monkeypatch: pytest.Monke
         assert calls <= 50, "an infinite error bound is no reason to double the damping up to 1e308"
         return certify(*arguments, **options)
 
-    monkeypatch.setattr(optimizer, "certify", counted)
+    monkeypatch.setattr(prepared, "certify", counted)
     with kept(net), pytest.raises(IndefiniteError):
         RegularizedNewton(net, INDEFINITE, on_indefinite="increase").step(X, y)
 
@@ -677,8 +673,8 @@ STAGES = [
     (step, "certify"),
     (step, "jacobian_bound"),
     (optimizer, "take"),
-    (optimizer, "problem"),
-    (optimizer, "damping"),
+    (optimizer, "instance"),
+    (optimizer, "damping_of"),
     (torch, "isfinite"),
 ]
 
@@ -726,7 +722,7 @@ def test_a_failure_in_the_last_pass_over_the_finished_step_changes_nothing(last:
 @pytest.mark.parametrize("which", range(1, 6))
 def test_running_out_of_memory_in_any_pass_changes_nothing(which: int, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     net, X, y = case(device)
-    method, jets, calls = RegularizedNewton(net, DEFINITE, chunk=6), problem.Problem.jets, 0
+    method, jets, calls = RegularizedNewton(net, DEFINITE, chunk=6), instance.Instance.jets, 0
 
     def failing(*arguments: Any) -> Any:
         nonlocal calls
@@ -736,7 +732,7 @@ def test_running_out_of_memory_in_any_pass_changes_nothing(which: int, monkeypat
         return jets(*arguments)
 
     with kept(net), monkeypatch.context() as patch:
-        patch.setattr(problem.Problem, "jets", failing)
+        patch.setattr(instance.Instance, "jets", failing)
         with pytest.raises(MemoryLimitError, match=r"M = 5, N = 12, chunk = 6 .*lower chunk"):
             method.step(X, y)
 

@@ -8,17 +8,13 @@ import torch
 
 import nntk_reference as reference
 from nntk_accelerated import ACTIVATIONS, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
 Case = tuple[reference.Network, Array, Array]
 DTYPES = {"float32": torch.float32, "mixed": torch.float64, "float64": torch.float64}
 PRODUCT_EPS = {"float32": EPS["float32"], "mixed": EPS["float32"], "float64": EPS["float64"]}
-
-
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
@@ -48,15 +44,9 @@ def array(t: torch.Tensor) -> Array:
 
 
 def sizes(case: Case) -> tuple[Array, float]:
-    """Terms of the outputs (M,), and of ‖J‖²: a jet errs relative to 1 + |σ⁽ᵏ⁾|, and by z's error, relative to |w||x| + |η|."""
-    net, X, _ = case
-    z = np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)
-    jets = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
-    b0, b1, b2 = (1 + np.abs(jet) for jet in jets)
-    value, slope = b0 + b1 * z, b1 + b2 * z
-    q = np.sqrt(1 + (X**2).sum(1))[:, None]
-    scale = net.width**-net.beta
-    return scale * (value @ np.abs(net.c)), scale**2 * float((np.hypot(value, np.abs(net.c) * q * slope) ** 2).sum())
+    """What the outputs (M,) and ‖J‖² are sums of."""
+    found = terms(case[0], case[1])
+    return found.outputs, float((found.jacobian**2).sum())
 
 
 def operations(case: Case) -> int:
@@ -103,16 +93,16 @@ def test_gauss_newton_nntk(name: str, gamma: float, precision: str, device: str)
     """K = B(γ_N + B)⁻¹ moves with B by at most ‖δB‖/γ_N, and lies in [0, 1): its eigenvalues are λ/(γ_N + λ)."""
     case = random_case(4, 17, 2, 7, name)
     net, X, _ = ours(case, precision, device)
-    mu = float(reference.regularization(gamma, 17, 0.75))
-    limit = THRESHOLD * operations(case) * PRODUCT_EPS[precision] * (1 + sizes(case)[1] / 7 / mu)
+    damping = float(reference.regularization(gamma, 17, 0.75))
+    limit = THRESHOLD * operations(case) * PRODUCT_EPS[precision] * (1 + sizes(case)[1] / 7 / damping)
     K = gauss_newton_nntk(net, X, gamma, precision=precision, chunk=5)
     assert torch.equal(K, K.t())
     assert np.linalg.norm(array(K) - reference.gauss_newton_nntk(case[0], case[1], gamma), 2) <= limit
     values = np.linalg.eigvalsh(array(K))
     assert values[0] >= -limit
     most = np.linalg.eigvalsh(reference.ntk(case[0], case[1]))[-1]
-    assert abs(values[-1] - most / (mu + most)) <= limit
-    if limit < mu / (mu + most):
+    assert abs(values[-1] - most / (damping + most)) <= limit
+    if limit < damping / (damping + most):
         assert values[-1] < 1
 
 
@@ -128,10 +118,10 @@ def check_nntk(case: Case, gamma: float, precision: str, device: str = "cpu") ->
     net, X, y = ours(case, precision, device)
     K = nntk(net, X, y, gamma, precision=precision, chunk=5)
     assert torch.equal(K, K.t())
-    mu = float(reference.regularization(gamma, case[0].width, case[0].beta))
-    A = reference.hessian(*case) + mu * np.eye(case[0].parameters)
+    damping = float(reference.regularization(gamma, case[0].width, case[0].beta))
+    A = reference.hessian(*case) + damping * np.eye(case[0].parameters)
     inverse, J2 = np.linalg.norm(np.linalg.inv(A), 2), sizes(case)[1] / len(case[1])
-    size, amplified = np.linalg.norm(A, 2), 1 + J2 / (1e-4 * mu)
+    size, amplified = np.linalg.norm(A, 2), 1 + J2 / (1e-4 * damping)
     limit = THRESHOLD * operations(case) * PRODUCT_EPS[precision] * (J2 * inverse) * (1 + inverse * (size + J2)) * amplified
     error = np.linalg.norm(array(K) - reference.nntk(*case, gamma), 2)
     assert error <= limit

@@ -1,20 +1,14 @@
 """Neurons spread over processes: the same numbers on every rank and as without, messages independent of N, no half steps.
 
-This file is its own worker: `python test_sharding.py JOB FOLDER`, with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set as
-torchrun sets them. A process takes seconds to start, so each job does all its work at once and leaves it in FOLDER/RANK.pt.
+What the ranks do is in `ranks`, which starts them.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,209 +17,24 @@ import torch
 import torch.distributed as dist
 
 import nntk_accelerated as accelerated
-from nntk_accelerated import InputError, ProcessGroupError, RegularizedNewton, ShallowNet, init_process_group, sharding
+from nntk_accelerated import InputError, ProcessGroupError, init_process_group, sharding
+from tests.accelerated.ranks import CASES, PATIENCE, POINTS, SLACK, WIDTH, Launcher, case, free_port, measure
 from tests.tolerances import EPS, THRESHOLD
 
-WIDTH, POINTS = 101, 5
-CASES = {"definite": (1.0, "width"), "indefinite": (0.1, "width"), "border": (0.024667988, "fixed")}
-"""gamma and scaling; in the border case one block has an eigenvalue of about 1e-9. A test makes sure of the names."""
 WORLDS = (2, 3)
-PATIENCE, SLACK = 5.0, 20.0
-"""Seconds: the group's timeout, and what a busy machine may add."""
 
 
-def case(width: int = WIDTH, points: int = POINTS, device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    net = ShallowNet(width, 2, beta=0.75, generator=generator)
-    X, y = (torch.randn(*size, dtype=torch.float64, generator=generator) for size in ((points, 2), (points,)))
-    return net.to(device), X.to(device), y.to(device)
-
-
-def measure(net: ShallowNet, X: torch.Tensor, y: torch.Tensor) -> dict[str, Any]:
-    """Everything that a part must give as the whole does. Per-neuron results have names that start with 'own'."""
-    found: dict[str, Any] = {
-        "outputs": accelerated.outputs(net, X),
-        "loss": accelerated.loss(net, X, y),
-        "ntk": accelerated.ntk(net, X),
-        "gauss_newton_nntk": accelerated.gauss_newton_nntk(net, X, 1.0),
-        "min_eigenvalue": vars(accelerated.min_eigenvalue(net, X, y, rtol=1e-2)),
-        "required_gamma": vars(accelerated.required_gamma(net, X, y, rtol=1e-2)),
-    }
-    for name, (gamma, scaling) in CASES.items():
-        for kind in ("newton_step", "gauss_newton_step"):
-            step = vars(getattr(accelerated, kind)(net, X, y, gamma, scaling=scaling)).copy()
-            del step["seconds"]
-            found[f"own {kind} {name}"] = step.pop("update").clone()
-            step["certificate"] = vars(step["certificate"])
-            found[f"{kind} {name}"] = step
-        counted = vars(accelerated.inertia(net, X, y, gamma, scaling=scaling)).copy()
-        found[f"inertia {name}"] = counted | {"certificate": vars(counted["certificate"])}
-        found[f"nntk {name}"] = accelerated.nntk(net, X, y, gamma, scaling=scaling)
-    net.zero_grad()
-    f = net(X)
-    found["forward"] = f.detach().clone()
-    ((f - y).square().sum() / (2 * len(y))).backward()
-    found["own gradient"] = torch.cat([net.c.grad[:, None], net.w.grad, net.eta.grad[:, None]], 1)
-
-    def train(gamma: float, steps: int, **options: Any) -> tuple[list[Any], torch.Tensor]:
-        part = ShallowNet.from_arrays(net.c, net.w, net.eta, beta=net.beta, activation=net.activation)
-        part.width, part.ranks = net.width, net.ranks
-        method = RegularizedNewton(part, gamma, 0.7, **options)
-        taken = [method.step(X, y) for _ in range(steps)]
-        numbers = [(s.loss, s.damping, s.residual, s.negative_eigenvalues, s.certificate.verdict) for s in taken]
-        return numbers, torch.cat([part.c[:, None], part.w, part.eta[:, None]], 1).detach()
-
-    found["trajectory"], found["own trajectory"] = train(3.0, 4)
-    found["increase"], found["own increase"] = train(0.1, 1, on_indefinite="increase")
-    return {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in found.items()}
-
-
-# --- the worker --------------------------------------------------------------------------------------------------------------
-
-
-def refused(action: Callable[[], Any]) -> tuple[str, str]:
-    try:
-        action()
-    except InputError as error:
-        return type(error).__name__, error.argument
-    return "nothing", ""
-
-
-def messages(width: int, points: int, gamma: float) -> list[int]:
-    """How many numbers each collective of one step sends."""
-    part, (_, X, y) = case(width, points)[0].shard(), case(width, points)
-    counts, plain = [], dist.all_reduce
-
-    def counted(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
-        counts.append(tensor.numel())
-        return plain(tensor, *arguments, **options)
-
-    def forbidden(*arguments: Any, **options: Any) -> Any:
-        raise AssertionError("another collective than all_reduce")
-
-    others = ("all_gather", "all_gather_into_tensor", "broadcast", "gather", "reduce", "send", "all_gather_object")
-    kept = {name: getattr(dist, name) for name in others}
-    try:
-        dist.all_reduce = counted
-        for name in others:
-            setattr(dist, name, forbidden)
-        verdict = accelerated.newton_step(part, X, y, gamma).certificate.verdict
-    finally:
-        dist.all_reduce = plain
-        for name, function in kept.items():
-            setattr(dist, name, function)
-    assert verdict == "positive definite"
-    return counts
-
-
-def work_quantities(rank: int, world: int, device: str) -> dict[str, Any]:
-    init_process_group(timeout=60)
-    whole, X, y = case(device=device)
-    part = whole.shard()
-    found = {"neurons": (part.neurons.start, part.neurons.stop), "repr": repr(part), "parameters": part.c.numel()}
-    found["measured"] = measure(part, X, y)
-    if device == "cpu":
-        found["messages"] = {width: messages(width, 40, 5.0) for width in (100, 1000)}
-        found["small messages"] = messages(100, 4, 5.0)
-        found["a part again"] = refused(part.shard)
-        found["too narrow"] = refused(ShallowNet(world - 1, 2, beta=0.75).shard)
-        found["narrowest"] = accelerated.outputs(case(world)[0].shard(), X)
-        pair = dist.new_group([0, 1])
-        # two of the ranks alone: the third is told so, and the two get what they should
-        found["pair"] = refused(lambda: whole.shard(pair)) if rank > 1 else accelerated.outputs(whole.shard(pair), X)
-    dist.destroy_process_group()
-    return found
-
-
-def work_lost(rank: int, world: int, how: str) -> dict[str, Any]:
-    """Two good steps, and a third in which the last rank exits, or falls silent, halfway."""
-    init_process_group("gloo", timeout=PATIENCE)
-    whole, X, y = case()
-    part = whole.shard()
-    method = RegularizedNewton(part, 3.0)
-    method.step(X, y)
-    calls, plain = 0, dist.all_reduce
-
-    def counted(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if rank == world - 1 and calls == goal:
-            if how == "silent":
-                time.sleep(PATIENCE + SLACK)
-            os._exit(17)
-        return plain(*arguments, **options)
-
-    dist.all_reduce, goal = counted, 0
-    method.step(X, y)
-    total, calls = calls, 0
-    goal = {"first": 1, "silent": total // 2, "last": total}[how]
-    before = [p.detach().clone() for p in part.parameters()]
-    began, error = time.monotonic(), None
-    try:
-        method.step(X, y)
-    except Exception as caught:
-        error = caught
-    return {
-        "error": type(error).__name__,
-        "message": str(error),
-        "seconds": time.monotonic() - began,
-        "unchanged": all(torch.equal(a, b) for a, b in zip(before, part.parameters(), strict=True)),
-        "steps": [state["step"] for state in method.state.values()],
-        "collectives": total,
-    }
-
-
-def main() -> None:
-    job, folder = sys.argv[1], Path(sys.argv[2])
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    kind, _, option = job.partition(":")
-    found = (work_quantities if kind == "quantities" else work_lost)(rank, world, option)
-    torch.save(found, folder / f"{rank}.pt")
-    sys.stdout.flush()
-    os._exit(0)  # after a lost peer, gloo's own threads may not end
-
-
-# --- the launcher ------------------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def launch(job: str, world: int, folder: Path) -> list[Any]:
-    """Run a job on so many ranks; what each left behind, None where it left nothing."""
-    here = Path(__file__).resolve()
-    ours = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(world), "OMP_NUM_THREADS": "1"}
-    paths = os.pathsep.join([str(here.parents[1]), os.environ.get("PYTHONPATH", "")])
-    processes = []
-    for rank in range(world):
-        environment = os.environ | ours | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PYTHONPATH": paths}
-        with (folder / f"{rank}.log").open("wb") as log:
-            processes.append(
-                subprocess.Popen([sys.executable, str(here), job, str(folder)], env=environment, stdout=log, stderr=log)
-            )
-    try:
-        for process in processes[:-1] if job.startswith("lost") else processes:
-            process.wait(timeout=150)
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    left = []
-    for rank, process in enumerate(processes):
-        path = folder / f"{rank}.pt"
-        if process.returncode not in ((0, 17, -9) if job.startswith("lost") else (0,)):
-            raise RuntimeError(f"rank {rank} of {world} in {job}:\n{(folder / f'{rank}.log').read_text()}")
-        left.append(torch.load(path, weights_only=False) if path.exists() else None)
-    return left
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """One import of torch for all the ranks of this file."""
+    launcher = Launcher(tmp_path_factory.mktemp("ranks"))
+    yield launcher
+    launcher.close()
 
 
 @pytest.fixture(scope="module", params=WORLDS)
-def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    return launch("quantities:cpu", request.param, tmp_path_factory.mktemp(f"ranks{request.param}"))
+def ranks(request: pytest.FixtureRequest, launcher: Launcher) -> list[Any]:
+    return launcher.launch("quantities:cpu", request.param)
 
 
 @pytest.fixture(scope="module")
@@ -248,9 +57,9 @@ class Sizes:
         M, N = POINTS, WIDTH
         J = np.asarray(reference.jacobian(twin, X.numpy())).reshape(M, -1)
         S = np.asarray(reference.residual_hessian(twin, X.numpy(), y.numpy()))
-        mu = gamma * N ** (1 - 2 * net.beta) if scaling == "width" else gamma
+        damping = accelerated.regularization(gamma, N, net.beta) if scaling == "width" else gamma
         self.H = np.asarray(reference.hessian(twin, X.numpy(), y.numpy()))
-        self.values = np.linalg.eigvalsh(self.H) + mu
+        self.values = np.linalg.eigvalsh(self.H) + damping
         r = np.asarray(reference.outputs(twin, X.numpy())) - y.numpy()
         # f is a sum of terms of both signs
         self.terms = np.linalg.norm(np.abs(np.tanh(X.numpy() @ w.T + eta)) @ np.abs(c)) * N**-net.beta
@@ -258,10 +67,10 @@ class Sizes:
         self.gradient = self.J * self.r / M
         self.inverse = 1 / np.abs(self.values).min()
         self.condition = np.abs(self.values).max() * self.inverse
-        self.gauss_newton = (np.linalg.norm(J, 2) ** 2 / M + mu) / mu, 1 / mu
+        self.gauss_newton = (np.linalg.norm(J, 2) ** 2 / M + damping) / damping, 1 / damping
         # the system that nntk solves without refinement, border and all
-        blocks, vectors = np.linalg.eigh(S + mu * np.eye(S.shape[1]))
-        near = np.abs(blocks) < 1e-4 * max(mu, float(np.sqrt((S**2).sum() / N)))
+        blocks, vectors = np.linalg.eigh(S + damping * np.eye(S.shape[1]))
+        near = np.abs(blocks) < 1e-4 * max(damping, float(np.sqrt((S**2).sum() / N)))
         self.border = int(near.sum())
         along = np.einsum("mip,ipk->mik", J.reshape(M, N, -1), vectors)
         G = np.einsum("mik,ik,nik->mn", along, np.where(near, 0, 1 / np.where(near, 1, blocks)), along)
@@ -398,6 +207,16 @@ def test_inertia(name: str, ranks: list[Any], whole: dict[str, Any]) -> None:
     assert part["negative"] == int((sizes(name).values < 0).sum())
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_part_prepared_at_its_data(name: str, ranks: list[Any], whole: dict[str, Any]) -> None:
+    for rank in ranks:
+        part = rank["measured"][f"prepared {name}"]
+        assert part["same step"]
+        assert part["negative"] == whole[f"prepared {name}"]["negative"] == rank["measured"][f"inertia {name}"]["negative"]
+        assert part["certificate"] == rank["measured"][f"inertia {name}"]["certificate"]
+        assert part["sufficient_gamma"] == rank["measured"]["required_gamma"]["sufficient"]
+
+
 def test_min_eigenvalue(ranks: list[Any], whole: dict[str, Any]) -> None:
     part, alone = ranks[0]["measured"]["min_eigenvalue"], whole["min_eigenvalue"]
     assert part["proved"]
@@ -485,8 +304,8 @@ def test_what_is_sent_does_not_depend_on_the_width(ranks: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(("how", "world"), [("first", 2), ("last", 3), ("silent", 2)])
-def test_a_lost_rank_is_an_error_and_not_half_a_step(how: str, world: int, tmp_path: Path) -> None:
-    *survivors, lost = launch(f"lost:{how}", world, tmp_path)
+def test_a_lost_rank_is_an_error_and_not_half_a_step(how: str, world: int, launcher: Launcher) -> None:
+    *survivors, lost = launcher.launch(f"lost:{how}", world)
     assert lost is None
     for found in survivors:
         assert found is not None
@@ -498,6 +317,11 @@ def test_a_lost_rank_is_an_error_and_not_half_a_step(how: str, world: int, tmp_p
         assert found["seconds"] < PATIENCE + SLACK
     if how == "silent":
         assert survivors[0]["seconds"] > PATIENCE / 2  # it waited
+
+
+def test_a_rank_that_fails_is_told_with_its_reason(launcher: Launcher) -> None:
+    with pytest.raises(RuntimeError, match=r"rank 0 of 2 in quantities:nowhere ended with 1:[\s\S]*nowhere"):
+        launcher.launch("quantities:nowhere", 2)
 
 
 # --- joining -----------------------------------------------------------------------------------------------------------------
@@ -550,10 +374,10 @@ def test_slices_are_even_and_complete(count: int, size: int) -> None:
 
 
 @pytest.mark.gpu
-def test_nccl_gives_what_one_gpu_gives(tmp_path: Path) -> None:
+def test_nccl_gives_what_one_gpu_gives(launcher: Launcher) -> None:
     if torch.cuda.device_count() < 2:
         pytest.skip("nccl: needs two CUDA devices")
-    parts, alone = launch("quantities:cuda", 2, tmp_path), measure(*case(device="cuda"))
+    parts, alone = launcher.launch("quantities:cuda", 2), measure(*case(device="cuda"))
     test_every_rank_has_the_same_numbers_to_the_bit(parts)
     for name in CASES:
         test_newton_step(name, parts, alone)
@@ -561,7 +385,3 @@ def test_nccl_gives_what_one_gpu_gives(tmp_path: Path) -> None:
     test_outputs("forward", parts, alone)
     test_gradients(parts, alone)
     test_a_trajectory(parts, alone)
-
-
-if __name__ == "__main__":
-    main()

@@ -25,7 +25,8 @@ from nntk_accelerated import (
     required_width,
     sufficient_gamma,
 )
-from nntk_accelerated.step import damping
+from nntk_accelerated.scaling import damping_of
+from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
@@ -33,11 +34,6 @@ Case = tuple[reference.Network, Array, Array]
 BALL = reference.Ball(256)
 FEW = settings(max_examples=max(settings().max_examples // 4, 10))
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
@@ -61,23 +57,16 @@ def ours(case: Case, dtype: str = "float64", device: str = "cpu") -> tuple[Shall
     return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation), X1, y1
 
 
-def terms(case: Case) -> tuple[float, float]:
-    """(what ‖S_i‖, what ‖J‖²/M is a sum of): jets err relative to 1 + |σ⁽ᵏ⁾|, and by z's error relative to |w||x| + |η|."""
-    net, X, y = case
-    z = np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)
-    jets = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
-    b0, b1, b2 = (1 + np.abs(jet) for jet in jets)
-    value, slope, curvature = b0 + b1 * z, b1 + b2 * z, b2 + 2.3 * z
-    q, scale, c = np.sqrt(1 + (X**2).sum(1)), net.width**-net.beta, np.abs(net.c)
-    r = scale * (value @ c) + np.abs(y)
-    S = scale / len(X) * (2 * (r * q) @ slope + c * ((r * q**2) @ curvature)).max()
-    return float(S), scale**2 * float((np.hypot(value, c * q[:, None] * slope) ** 2).sum()) / len(X)
+def largest_terms(case: Case) -> tuple[float, float]:
+    """(what ‖S_i‖, what ‖J‖²/M is a sum of)."""
+    found = terms(*case)
+    return float(found.blocks.max()), float((found.jacobian**2).sum()) / len(case[1])
 
 
 def count_error(case: Case, x: float, dtype: str = "float64") -> float:
     """How far from 0 an eigenvalue of H - xI is surely counted on its side; test_stream.py derives it."""
     net, X, y = case
-    S, B = terms(case)
+    S, B = largest_terms(case)
     s = max(abs(x), float(np.sqrt((reference.residual_hessian(net, X, y) ** 2).sum() / net.width)))
     corner = float((reference.jacobian(net, X) ** 2).sum()) / len(X)
     amplified = corner**2 / (1e-4 * s) if s > 0 else math.inf
@@ -102,9 +91,9 @@ def exact_inertia(H: Array, x: float) -> reference.Inertia:
 
 def check_inertia(case: Case, gamma: float, dtype: str = "float64", device: str = "cpu") -> bool:
     net, X, y = ours(case, dtype, device)
-    mu = damping(net, gamma)
-    values = np.linalg.eigvalsh(reference.hessian(*case)) + mu
-    tol = count_error(case, mu, dtype)
+    damping = damping_of(net, gamma)
+    values = np.linalg.eigvalsh(reference.hessian(*case)) + damping
+    tol = count_error(case, damping, dtype)
     try:
         found = inertia(net, X, y, gamma, chunk=3)
     except SingularSystemError:
@@ -113,7 +102,7 @@ def check_inertia(case: Case, gamma: float, dtype: str = "float64", device: str 
     assert found.negative + found.positive == len(values)
     assert found.proved == (found.certificate.negative is not None)
     if found.proved:  # then it is no matter of tolerances
-        exact = exact_inertia(exact_hessian(case), -mu)
+        exact = exact_inertia(exact_hessian(case), -damping)
         assert exact.negative <= found.negative <= len(values) - exact.positive - exact.zero
     else:
         assert (values < -tol).sum() <= found.negative <= (values < tol).sum()
@@ -261,7 +250,7 @@ def test_sufficient_gamma(name: str, dtype: str, device: str) -> None:
         return
     exact = 7.0**-0.25 * rho(case)
     # the terms that r and the jets are summed from, against which they err, and the margin by which it is rounded up
-    limit = THRESHOLD * (7 + 5 + 2) * EPS[dtype] * 7**0.5 * terms(case)[0] + 2e-3 * EPS[dtype] ** 0.5 * exact
+    limit = THRESHOLD * (7 + 5 + 2) * EPS[dtype] * 7**0.5 * largest_terms(case)[0] + 2e-3 * EPS[dtype] ** 0.5 * exact
     assert exact <= found + (limit if dtype == "float32" else 0)
     assert found <= exact + limit
     values = np.linalg.eigvalsh(reference.hessian(*case)) + found * 7**-0.5
@@ -282,8 +271,8 @@ def test_required_gamma_is_the_threshold(name: str, device: str) -> None:
     assert inertia(net, X, y, found.upper * (1 + 1e-6)).negative == 0
     if found.proved:
         exact = exact_hessian(case)
-        assert exact_inertia(exact, -damping(net, found.lower * (1 - 1e-12))).negative > 0
-        assert exact_inertia(exact, -damping(net, found.upper * (1 + 1e-12))).negative == 0
+        assert exact_inertia(exact, -damping_of(net, found.lower * (1 - 1e-12))).negative > 0
+        assert exact_inertia(exact, -damping_of(net, found.upper * (1 + 1e-12))).negative == 0
     else:
         assert name == "relu"
 

@@ -21,7 +21,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import nntk_reference as reference
-from nntk.strategies import Problem, problems
+from nntk.strategies import problems
 from nntk_accelerated import (
     ACTIVATIONS,
     AcceleratedError,
@@ -34,15 +34,15 @@ from nntk_accelerated import (
     newton_step,
 )
 from nntk_accelerated.certificate import jacobian_bound
-from nntk_accelerated.problem import problem
+from nntk_accelerated.instance import instance
 from nntk_reference import Multiprecision, Network
 from tests.accelerated.comparison import (
     Case,
+    Example,
     Truth,
     ball_inertia,
     ball_residual,
     norm,
-    reached,
     rounded,
     seeded,
     truth,
@@ -67,11 +67,6 @@ either_step = pytest.mark.parametrize("kind", STEPS)
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def take(
     case: Case, gamma: float, *, kind: str = "newton", mode: str = "float64", device: str = "cpu", **options: Any
 ) -> NewtonStep:
@@ -85,7 +80,7 @@ def array(step: NewtonStep) -> np.ndarray:
 
 def bound_of_jacobian(case: Case) -> float:
     net, X, y = case.torch()
-    return jacobian_bound(problem(net, X, y))
+    return jacobian_bound(instance(net, X, y))
 
 
 def tolerance(case: Case, t: Truth, step: NewtonStep, alpha: float, eps: float, factor: float) -> float:
@@ -129,7 +124,7 @@ def check(
 
     # (E2): r is computed to g_error-like errors; the loss is a sum of M squares
     loss = float(reference.loss(case.net, case.X, case.y))
-    errors = residual_error(case, eps)
+    errors = eps * t.r_error
     slack = (norm(t.r) + errors) * errors / len(case.X) + THRESHOLD * eps * len(case.X) * loss + TINY["float64"]
     assert abs(step.loss - loss) <= slack, f"loss {step.loss!r}, expected {loss!r}: {told}"
     gradient_slack = eps * t.g_error + THRESHOLD * eps * norm(t.g) + underflow(case, eps)
@@ -151,15 +146,6 @@ def underflow(case: Case, eps: float) -> float:
     """Squares below the normal range are lost: norms of about the root of it."""
     tiny = TINY["float64" if eps < 1e-10 else "float32"]
     return (tiny * len(case.X) * case.net.parameters) ** 0.5 * (1 + bound_of_jacobian(case))
-
-
-def residual_error(case: Case, eps: float) -> float:
-    """Bound of ‖computed r - r‖: each of N terms c σ, with z to d+2 roundings, and y. |σ| ≤ bound, |σ'| ≤ bound."""
-    z = reached(case)
-    value, slope, _, _ = (float(b) for b in ACTIVATIONS[case.net.activation].bounds(torch.tensor([z], dtype=torch.float64)))
-    terms = norm(case.net.c) * case.net.width**0.5 * float(case.net.width) ** -case.net.beta
-    one = terms * ((case.net.dim + 2) * z * slope + (8 + case.net.width) * max(1.0, value)) + 2 * norm(case.y)
-    return eps * one * len(case.X) ** 0.5
 
 
 def kink_in_reach(case: Case, eps: float) -> bool:
@@ -205,7 +191,7 @@ alphas = st.sampled_from([1.0, 0.5, 1e-3, 3.0])
 
 
 @given(problem=small, kind=st.sampled_from(list(STEPS)), mode=st.sampled_from(list(MODES)), chunk=chunks, alpha=alphas)
-def test_any_small_step_solves_its_system(problem: Problem, kind: str, mode: str, chunk: int | None, alpha: float) -> None:
+def test_any_small_step_solves_its_system(problem: Example, kind: str, mode: str, chunk: int | None, alpha: float) -> None:
     net, X, y, gamma = problem
     dtype, _, working, _ = MODES[mode]
     case = rounded(net, X, y, dtype)
@@ -216,7 +202,7 @@ def test_any_small_step_solves_its_system(problem: Problem, kind: str, mode: str
 
 
 @given(problem=problems(max_width=4, max_dim=3, max_points=4, activations=NAMES), mode=st.sampled_from(["float64", "mixed"]))
-def test_extreme_cases_end_in_a_step_or_in_a_named_error(problem: Problem, mode: str) -> None:
+def test_extreme_cases_end_in_a_step_or_in_a_named_error(problem: Example, mode: str) -> None:
     net, X, y, gamma = problem
     case = rounded(net, X, y)
     try:
@@ -235,7 +221,7 @@ arbitrated = problems(max_width=3, max_dim=2, max_points=3, min_gamma=1e-6, extr
 
 
 @given(problem=arbitrated, mode=st.sampled_from(list(MODES)), kind=st.sampled_from(list(STEPS)), alpha=alphas)
-def test_the_residual_over_balls(problem: Problem, mode: str, kind: str, alpha: float) -> None:
+def test_the_residual_over_balls(problem: Example, mode: str, kind: str, alpha: float) -> None:
     # As above, but with A and g exact: only the package's own errors count, with nothing of the reference's in float64.
     net, X, y, gamma = problem
     dtype, _, working, _ = MODES[mode]

@@ -9,20 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nntk_reference as reference
-from nntk.strategies import Problem as Case
 from nntk.strategies import problems
 from nntk_accelerated import ACTIVATIONS, ShallowNet, SingularSystemError, stream
-from nntk_accelerated.problem import Problem, problem
+from nntk_accelerated.instance import Instance, instance
+from tests.jet_errors import Terms, terms
 from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
+Case = tuple[reference.Network, Array, Array, float]
 EPS64 = EPS["float64"]
 FEW = settings(max_examples=max(settings().max_examples // 3, 10))  # Jacobi at this size is all overhead
-
-
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
@@ -31,10 +27,10 @@ def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", bet
     return net, rng.standard_normal((M, d)), rng.standard_normal(M), 1.0
 
 
-def ours(case: Case, chunk: int | None = None, device: str = "cpu") -> Problem:
+def ours(case: Case, chunk: int | None = None, device: str = "cpu") -> Instance:
     net, X, y, _ = case
     copy = [torch.tensor(a, device=device) for a in (net.c, net.w, net.eta, X, y)]
-    return problem(ShallowNet.from_arrays(*copy[:3], beta=net.beta, activation=net.activation), *copy[3:], chunk=chunk)
+    return instance(ShallowNet.from_arrays(*copy[:3], beta=net.beta, activation=net.activation), *copy[3:], chunk=chunk)
 
 
 def public(blocks_: torch.Tensor) -> Array:
@@ -44,39 +40,9 @@ def public(blocks_: torch.Tensor) -> Array:
     return blocks_[order][:, order].permute(2, 0, 1).cpu().numpy()
 
 
-# How large the numbers are that sum up to an output, a block, a row of J: what rounding errors are relative to. A jet errs
-# by its own rounding, relative to 1 + |σ⁽ᵏ⁾|, and by that of z = wx + η, relative to |w||x| + |η| times the next derivative
-# (the third is at most 2.3).
-
-
-def jet_sizes(case: Case) -> tuple[Array, Array, Array]:
-    net, X, _, _ = case
-    z = np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)
-    jets = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
-    b0, b1, b2 = (1 + np.abs(jet) for jet in jets)
-    return b0 + b1 * z, b1 + b2 * z, b2 + 2.3 * z
-
-
-def output_size(case: Case) -> Array:
-    net, _, y, _ = case
-    return net.width**-net.beta * (jet_sizes(case)[0] @ np.abs(net.c)) + np.abs(y)
-
-
-def block_sizes(case: Case) -> Array:
-    """(n,): ‖S_i‖'s terms."""
-    net, X, _, _ = case
-    q = np.sqrt(1 + (X**2).sum(1))
-    r = output_size(case)
-    _, slope, curvature = jet_sizes(case)
-    return net.width**-net.beta / len(X) * (2 * (r * q) @ slope + np.abs(net.c) * ((r * q**2) @ curvature))
-
-
-def jacobian_sizes(case: Case) -> Array:
-    """(n,): ‖J_i‖'s terms."""
-    net, X, _, _ = case
-    q = np.sqrt(1 + (X**2).sum(1))
-    value, slope, _ = jet_sizes(case)
-    return net.width**-net.beta * np.sqrt((np.hypot(value, np.abs(net.c) * q[:, None] * slope) ** 2).sum(0))
+def sizes_of(case: Case) -> Terms:
+    """How large the numbers are that sum up to an output, a block, a row of J: what rounding errors are relative to."""
+    return terms(*case[:3])
 
 
 def operations(case: Case) -> int:
@@ -109,16 +75,16 @@ chunks = st.sampled_from([3, 5, 7, None])
 
 def check_blocks(case: Case, chunk: int | None, device: str = "cpu") -> None:
     net, X, y, _ = case
-    P = ours(case, chunk, device)
-    r = stream.outputs(P) - P.y
+    task = ours(case, chunk, device)
+    r = stream.outputs(task) - task.y
     limit = THRESHOLD * operations(case) * EPS64
-    assert (np.abs(r.cpu().numpy() - (reference.outputs(net, X) - y)) <= limit * output_size(case)).all()
+    assert (np.abs(r.cpu().numpy() - (reference.outputs(net, X) - y)) <= limit * sizes_of(case).outputs).all()
     exact = reference.residual_hessian(net, X, y)
-    one_pass = stream.gram(P, 1.0, r=r).S
+    one_pass = stream.gram(task, 1.0, r=r).S
     assert one_pass is not None
-    for S in (stream.residual_blocks(P, r), one_pass):
-        error = public(stream.block(P, S, slice(0, P.local), 0.0)) - exact
-        assert (np.linalg.norm(error, axis=(1, 2)) <= limit * block_sizes(case)).all()
+    for S in (stream.residual_blocks(task, r), one_pass):
+        error = public(stream.block(task, S, slice(0, task.local), 0.0)) - exact
+        assert (np.linalg.norm(error, axis=(1, 2)) <= limit * sizes_of(case).blocks).all()
 
 
 @given(cases, chunks)
@@ -139,21 +105,21 @@ def test_blocks_of_every_activation_and_dimension(name: str, d: int, device: str
 
 def test_block_takes_slices_and_lists_of_neurons() -> None:
     case = random_case(0, 9, 3, 4)
-    P = ours(case)
-    S = stream.residual_blocks(P, stream.outputs(P) - P.y)
-    every = stream.block(P, S, slice(0, 9), 0.25)
-    assert torch.equal(stream.block(P, S, slice(2, 5), 0.25), every[:, :, 2:5])
-    assert torch.equal(stream.block(P, S, torch.tensor([7, 0, 7]), 0.25), every[:, :, [7, 0, 7]])
+    task = ours(case)
+    S = stream.residual_blocks(task, stream.outputs(task) - task.y)
+    every = stream.block(task, S, slice(0, 9), 0.25)
+    assert torch.equal(stream.block(task, S, slice(2, 5), 0.25), every[:, :, 2:5])
+    assert torch.equal(stream.block(task, S, torch.tensor([7, 0, 7]), 0.25), every[:, :, [7, 0, 7]])
     assert torch.equal(every, every.transpose(0, 1))
     assert torch.equal(
-        stream.block(P, None, slice(0, 2), 0.5), 0.5 * torch.eye(5, dtype=torch.float64)[:, :, None].repeat(1, 1, 2)
+        stream.block(task, None, slice(0, 2), 0.5), 0.5 * torch.eye(5, dtype=torch.float64)[:, :, None].repeat(1, 1, 2)
     )
 
 
 # ------------------------------------------------------------------------------------------------------------------ Gram matrix
 
 
-def schur(P: Problem, K: stream.Gram) -> Array:
+def schur(task: Instance, K: stream.Gram) -> Array:
     """J D⁻¹ Jᵀ from D' and the border."""
     G = np.tril(K.G.double().cpu().numpy())
     G = G + np.tril(G, -1).T
@@ -163,25 +129,25 @@ def schur(P: Problem, K: stream.Gram) -> Array:
     return G
 
 
-def check_gram(case: Case, mu: float, chunk: int | None, device: str = "cpu") -> stream.Gram:
+def check_gram(case: Case, shift: float, chunk: int | None, device: str = "cpu") -> stream.Gram:
     net, X, y, _ = case
-    P = ours(case, chunk, device)
-    K = stream.gram(P, mu, r=stream.outputs(P) - P.y)
+    task = ours(case, chunk, device)
+    K = stream.gram(task, shift, r=stream.outputs(task) - task.y)
     J = reference.jacobian(net, X)
-    D = reference.residual_hessian(net, X, y) + mu * np.eye(net.dim + 2)
+    D = reference.residual_hessian(net, X, y) + shift * np.eye(net.dim + 2)
     exact = np.einsum("mia,iab,nib->mn", J, np.linalg.inv(D), J)
     # δ(D⁻¹) = D⁻¹ δD D⁻¹ with δD from S, μ and the factorization; δJ relative to J's terms
     inverse = np.linalg.norm(np.linalg.inv(D), 2, axis=(1, 2))
-    sizes = block_sizes(case) + np.linalg.norm(D, 2, axis=(1, 2))
-    limit = THRESHOLD * operations(case) * EPS64 * (jacobian_sizes(case) ** 2 * inverse * (1 + inverse * sizes)).sum()
-    assert np.abs(schur(P, K) - exact).max() <= limit
+    sizes = sizes_of(case).blocks + np.linalg.norm(D, 2, axis=(1, 2))
+    limit = THRESHOLD * operations(case) * EPS64 * (sizes_of(case).jacobian ** 2 * inverse * (1 + inverse * sizes)).sum()
+    assert np.abs(schur(task, K) - exact).max() <= limit
     return K
 
 
 @FEW
 @given(small_cases, chunks, st.sampled_from([0.3, 1.0, 30.0]))
-def test_gram_of_random_networks(case: Case, chunk: int | None, mu: float) -> None:
-    check_gram(case, mu, chunk)
+def test_gram_of_random_networks(case: Case, chunk: int | None, shift: float) -> None:
+    check_gram(case, shift, chunk)
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
@@ -194,14 +160,14 @@ def test_gram_of_every_activation(name: str, d: int, device: str) -> None:
 
 def test_gauss_newton_gram_has_no_odd_neurons(device: str) -> None:
     net, X, _, _ = case = random_case(5, 11, 2, 7)
-    P = ours(case, 4, device)
-    K = stream.gram(P, 0.5)
+    task = ours(case, 4, device)
+    K = stream.gram(task, 0.5)
     J = reference.jacobian(net, X).reshape(7, -1)
     assert K.definite
     assert K.border is None
     assert K.odd.shape[0] == 0
-    limit = THRESHOLD * operations(case) * EPS64 * (jacobian_sizes(case) ** 2).sum() / 0.5
-    assert np.abs(schur(P, K) - J @ J.T / 0.5).max() <= limit
+    limit = THRESHOLD * operations(case) * EPS64 * (sizes_of(case).jacobian ** 2).sum() / 0.5
+    assert np.abs(schur(task, K) - J @ J.T / 0.5).max() <= limit
 
 
 def near_block(case: Case, share: float, rank: int = 0) -> float:
@@ -225,15 +191,15 @@ def test_the_border_takes_what_lies_below_its_limit_and_nothing_else(share: floa
     case = random_case(3, 1, 2, 4)
     values = np.linalg.eigvalsh(reference.residual_hessian(*case[:3])[0])
     size = max(abs(values[0]), np.linalg.norm(values))
-    P = ours(case)
-    K = stream.gram(P, float(-values[0] + share * size), r=stream.outputs(P) - P.y)
+    task = ours(case)
+    K = stream.gram(task, float(-values[0] + share * size), r=stream.outputs(task) - task.y)
     assert (K.border is not None) == (share < 1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------- inertia
 
 
-def count_tolerance(case: Case, mu: float) -> float:
+def count_tolerance(case: Case, shift: float) -> float:
     """How far an eigenvalue of A must be from 0 for its sign to be certain, from the errors of D, of J, and of W's corner.
 
     An error E of the corner M I + J D'⁻¹ Jᵀ acts on A as Jᵀ E J / M²; ‖E‖ ≤ n eps ‖J‖²/(near · s) with near = 1e-4,
@@ -241,22 +207,22 @@ def count_tolerance(case: Case, mu: float) -> float:
     """
     net, X, y, _ = case
     S = reference.residual_hessian(net, X, y)
-    s = max(abs(mu), float(np.sqrt((S**2).sum() / net.width)))
+    s = max(abs(shift), float(np.sqrt((S**2).sum() / net.width)))
     B = float((reference.jacobian(net, X) ** 2).sum()) / len(X)
     amplified = B * B / (1e-4 * s) if s > 0 else np.inf
-    own = float(block_sizes(case).max()) + abs(mu) + float((jacobian_sizes(case) ** 2).sum()) / len(X)
+    own = float(sizes_of(case).blocks.max()) + abs(shift) + float((sizes_of(case).jacobian ** 2).sum()) / len(X)
     return THRESHOLD * operations(case) * EPS64 * (own + amplified)
 
 
-def check_count(case: Case, mu: float, chunk: int | None, device: str = "cpu") -> None:
+def check_count(case: Case, shift: float, chunk: int | None, device: str = "cpu") -> None:
     """Neg(A) = neg(D') + |V| - neg(W), against the eigenvalues of the dense matrix."""
-    P = ours(case, chunk, device)
-    r = stream.outputs(P) - P.y
-    values = np.linalg.eigvalsh(reference.hessian(*case[:3])) + mu
-    tol = count_tolerance(case, mu)
+    task = ours(case, chunk, device)
+    r = stream.outputs(task) - task.y
+    values = np.linalg.eigvalsh(reference.hessian(*case[:3])) + shift
+    tol = count_tolerance(case, shift)
     surely, perhaps = int((values < -tol).sum()), int((values < tol).sum())
     try:
-        _, negative = stream.factor(P, stream.gram(P, mu, r=r))
+        _, negative = stream.factor(task, stream.gram(task, shift, r=r))
     except SingularSystemError:
         assert surely < perhaps
     else:
@@ -303,13 +269,13 @@ def test_inertia_with_more_singular_directions_than_data_points(repeats: int, de
 
 def test_inertia_tells_the_two_sides_of_an_eigenvalue() -> None:
     case = random_case(1, 10, 2, 6)
-    P = ours(case)
-    r = stream.outputs(P) - P.y
+    task = ours(case)
+    r = stream.outputs(task) - task.y
     values = np.linalg.eigvalsh(reference.hessian(*case[:3]))
     for k in (0, 1, 5, 20, 39):
         step = 2 * count_tolerance(case, float(-values[k]))
         assert step < 1e-6 * np.abs(values).max()
-        counts = [stream.factor(P, stream.gram(P, float(-(values[k] + x)), r=r))[1] for x in (-step, step)]
+        counts = [stream.factor(task, stream.gram(task, float(-(values[k] + x)), r=r))[1] for x in (-step, step)]
         assert counts == [int((values < values[k] + x).sum()) for x in (-step, step)]
         assert counts[0] < counts[1]
 
@@ -327,31 +293,31 @@ def several_threads() -> object:
 
 def test_lanes_agree_with_one_another(several_threads: int) -> None:
     case = random_case(0, 50, 2, 8)
-    P = ours(case, 4)
-    assert P.lanes == several_threads
-    r = stream.outputs(P) - P.y
-    K = stream.gram(P, 1.0, r=r)
-    again = stream.gram(P, 1.0, r=r)
+    task = ours(case, 4)
+    assert task.lanes == several_threads
+    r = stream.outputs(task) - task.y
+    K = stream.gram(task, 1.0, r=r)
+    again = stream.gram(task, 1.0, r=r)
     assert torch.equal(K.G.tril(), again.G.tril())  # sums do not depend on timing
-    assert torch.equal(r, stream.outputs(P) - P.y)
+    assert torch.equal(r, stream.outputs(task) - task.y)
 
     torch.set_num_threads(1)
     Q = ours(case, 4)
     assert Q.lanes == 1
     unit = THRESHOLD * operations(case) * EPS64
-    assert (np.abs((stream.outputs(Q) - Q.y - r).numpy()) <= unit * output_size(case)).all()
+    assert (np.abs((stream.outputs(Q) - Q.y - r).numpy()) <= unit * sizes_of(case).outputs).all()
     L = stream.gram(Q, 1.0, r=r)
     assert K.S is not None
     assert L.S is not None
-    assert np.abs(public(stream.block(Q, K.S - L.S, slice(0, 50), 0.0))).max() <= unit * block_sizes(case).max()
-    sizes = jacobian_sizes(case) ** 2 * (1 + 4 * block_sizes(case))  # ‖D⁻¹‖ ≤ 2, checked next
+    assert np.abs(public(stream.block(Q, K.S - L.S, slice(0, 50), 0.0))).max() <= unit * sizes_of(case).blocks.max()
+    sizes = sizes_of(case).jacobian ** 2 * (1 + 4 * sizes_of(case).blocks)  # ‖D⁻¹‖ ≤ 2, checked next
     assert np.linalg.eigvalsh(reference.residual_hessian(*case[:3])).min() > -0.5
-    assert np.abs(schur(P, K) - schur(Q, L)).max() <= unit * 2 * sizes.sum()
+    assert np.abs(schur(task, K) - schur(Q, L)).max() <= unit * 2 * sizes.sum()
 
 
 def test_threads_are_as_before_after_a_sweep(several_threads: int) -> None:
-    P = ours(random_case(0, 50, 2, 8), 4)
-    inside = P.sweep(lambda chunks: torch.get_num_threads())
+    task = ours(random_case(0, 50, 2, 8), 4)
+    inside = task.sweep(lambda chunks: torch.get_num_threads())
     assert inside == [1] * several_threads
     assert torch.get_num_threads() == several_threads
 
@@ -359,13 +325,13 @@ def test_threads_are_as_before_after_a_sweep(several_threads: int) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        P.sweep(fails)
+        task.sweep(fails)
     assert torch.get_num_threads() == several_threads
 
 
 def test_every_neuron_is_visited_once(several_threads: int) -> None:
     for N in (1, 4, 5, 12, 13, 50):
         for chunk in (1, 4, 7, 100):
-            P = ours(random_case(0, N, 1, 3), chunk)
-            seen = [i for lane in P.sweep(lambda chunks: chunks) for part in lane for i in range(part.start, part.stop)]
+            task = ours(random_case(0, N, 1, 3), chunk)
+            seen = [i for lane in task.sweep(lambda chunks: chunks) for part in lane for i in range(part.start, part.stop)]
             assert sorted(seen) == list(range(N))

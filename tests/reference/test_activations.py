@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -246,20 +246,77 @@ def test_the_strip_ends_before_the_nearest_singularity(name: str, pole: float) -
         assert strip.bound(arb(strip.half_width) * (1 - arb(2) ** -40), Ball(100))[0] > 2**30
 
 
+# ---------------------------------------------------------------------------------------------------------- properties
+
+
+WITH_DERIVATIVES = [name for name in NAMES if ACTIVATIONS[name].derivatives is not None]
+
+
+def largest_derivatives(name: str, most: int) -> list[float]:
+    """The largest |σ^(k)| on a grid of [0, 4], k = 1, 2, … most, from the Taylor coefficients of mpmath's own function."""
+    found = [0.0] * most
+    with mpmath.workdps(50):
+        for x in np.linspace(0, 4, 81):
+            coefficients = mpmath.taylor(COMPLEX[name], mpmath.mpf(float(x)), most)
+            for k in range(1, most + 1):
+                found[k - 1] = max(found[k - 1], float(abs(coefficients[k]) * mpmath.factorial(k)))
+    return found
+
+
+@pytest.mark.parametrize("name", WITH_DERIVATIVES)
+def test_bounds_of_all_derivatives_hold_and_are_nearly_attained(name: str) -> None:
+    bound = ACTIVATIONS[name].derivatives
+    assert bound is not None
+    for k, reached in enumerate(largest_derivatives(name, 16), start=1):
+        most = float(bound(k, FLOAT64))
+        # Taylor coefficients by differences keep half of the fifty digits
+        assert reached <= most * (1 + 1e-12), f"|{name}^({k})| reaches {reached}, bound {most}"
+        # Cramér's 1.09 and e^(-x²/2), which the bound leaves out, cost (πk/2)^(1/4) or little more
+        assert most <= 3 * reached, f"|{name}^({k})| reaches {reached} only, bound {most}"
+
+
+@pytest.mark.parametrize("name", WITH_DERIVATIVES)
+def test_bounds_of_all_derivatives_agree_in_every_arithmetic_and_grow_slowly(name: str) -> None:
+    bound = ACTIVATIONS[name].derivatives
+    assert bound is not None
+    with ctx.workprec(80):
+        for k in (1, 2, 7, 20, 60):
+            ball = bound(k, Ball(80))
+            assert abs(arb(float(bound(k, FLOAT64))) - ball) <= 16 * k * arb(2) ** -53 * ball
+    # bound(k)/k! falls faster than any power: that is what makes Taylor's series useful on any interval
+    assert bound(60, FLOAT64) / math.factorial(60) < 1e-30
+
+
+def test_the_suprema_are_among_the_bounds_of_the_derivatives() -> None:
+    assert WITH_DERIVATIVES == ["erf", "sin"]
+    for name in WITH_DERIVATIVES:
+        entry = ACTIVATIONS[name]
+        assert entry.derivatives is not None
+        for k in (1, 2):
+            assert float(entry.suprema(FLOAT64)[k]) <= float(entry.derivatives(k, FLOAT64)) * (1 + 1e-15)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bounded_says_whether_the_function_is(name: str) -> None:
+    far = max(abs(float(v)) for x in (-1e6, 1e6) for v in jets(name, np.array([x]), FLOAT64)[0])
+    assert ACTIVATIONS[name].bounded == (far <= 1)
+    assert [name for name in NAMES if ACTIVATIONS[name].bounded] == ["tanh", "erf", "sin", "logistic"]
+
+
+@pytest.mark.usefixtures("registries")
+def test_enclosed_says_whether_limit_kernels_are_proved() -> None:
+    register(SWISH)
+    X = np.array([[0.25], [-0.5]])
+    for name, entry in ACTIVATIONS.items():
+        if entry.enclosed:
+            limit_ntk(X, name, Ball(53))
+        else:
+            with pytest.raises(UnprovedError):
+                limit_ntk(X, name, Ball(53))
+    assert [name for name, entry in ACTIVATIONS.items() if not entry.enclosed] == ["swish"]
+
+
 # ------------------------------------------------------------------------------------------------------------- registry
-
-
-@pytest.fixture
-def registered() -> Iterator[Callable[[Activation], Activation]]:
-    names: list[str] = []
-
-    def add(entry: Activation) -> Activation:
-        names.append(entry.name)
-        return register(entry)
-
-    yield add
-    for name in names:
-        del ACTIVATIONS[name]
 
 
 def swish_jets(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
@@ -270,8 +327,9 @@ def swish_jets(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
 SWISH = Activation("swish", swish_jets, lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)))
 
 
-def test_a_name_is_given_once(registered: Callable[[Activation], Activation]) -> None:
-    registered(SWISH)
+@pytest.mark.usefixtures("registries")
+def test_a_name_is_given_once() -> None:
+    register(SWISH)
     with pytest.raises(InputError, match="swish"):
         register(SWISH)
     with pytest.raises(InputError, match="not yet in use"):
@@ -298,8 +356,9 @@ def test_the_registry_is_left_as_it_was() -> None:
     assert {name for name, entry in ACTIVATIONS.items() if not entry.in_theory} == {"relu", "square"}
 
 
-def test_one_entry_makes_a_new_activation_work_everywhere(registered: Callable[[Activation], Activation]) -> None:
-    registered(SWISH)
+@pytest.mark.usefixtures("registries")
+def test_one_entry_makes_a_new_activation_work_everywhere() -> None:
+    register(SWISH)
     X, y = np.array([[-0.4], [0.1], [0.9]]), np.array([0.3, -0.2, 0.5])
     net = sample_network(4, 1, beta=0.75, activation="swish", seed=3)
     ball = newton_step(net, X, y, 1.0, arithmetic=Ball(150))
@@ -322,7 +381,7 @@ def test_one_entry_makes_a_new_activation_work_everywhere(registered: Callable[[
 
     # The same with a strip is proved, and must agree. For |Im z| ≤ y < π: |z/(1 + e^(-z))| ≤ (|x| + y)/cos(y/2).
     strip = Strip(math.pi, lambda y, ar: (y / ar.cos(y / 2), 1 / ar.cos(y / 2)))
-    registered(Activation("swish_strip", swish_jets, SWISH.suprema, strip=strip))
+    register(Activation("swish_strip", swish_jets, SWISH.suprema, strip=strip))
     proved = enclose_limit_ntk(X, "swish_strip", bits=80)
     assert proved.proved
     for a, b, value in zip(proved.kernel.flat, estimated.kernel.flat, kernel.flat, strict=True):
@@ -330,14 +389,15 @@ def test_one_entry_makes_a_new_activation_work_everywhere(registered: Callable[[
         assert abs(arb(float(value)) - a) <= arb(2) ** -53 * abs(a) * (1 + arb(2) ** -2)
 
 
-def test_an_estimate_that_does_not_settle_is_refused(registered: Callable[[Activation], Activation]) -> None:
+@pytest.mark.usefixtures("registries")
+def test_an_estimate_that_does_not_settle_is_refused() -> None:
     def jets_of_kink(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
         side = 2 * ar.step(z) - 1
         size = ar.abs(z)
         decay = ar.exp(-size)  # continuous with a kink at 0
         return decay, -side * decay, decay
 
-    registered(Activation("kink", jets_of_kink, lambda ar: (ar.number(1), ar.number(1), ar.number(1)), parity="even"))
+    register(Activation("kink", jets_of_kink, lambda ar: (ar.number(1), ar.number(1), ar.number(1)), parity="even"))
     X = np.array([[0.0], [0.5]])
     with pytest.raises(QuadratureError, match="kink"):
         limit_ntk(X, "kink")

@@ -15,10 +15,10 @@ import mpmath
 import numpy as np
 import pytest
 from flint import arb, ctx
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from nntk.strategies import Problem, problems
+from nntk.strategies import problems
 from nntk_reference import (
     ACTIVATIONS,
     FLOAT64,
@@ -53,10 +53,11 @@ from tests.tolerances import EPS, THRESHOLD, TINY
 IN_THEORY = [name for name, entry in ACTIVATIONS.items() if entry.in_theory]
 ODD = [name for name in IN_THEORY if ACTIVATIONS[name].parity == "odd"]
 PRECISE = Ball(256)
+Example = tuple[Network, np.ndarray, np.ndarray, float]
 STEPS = {"newton": newton_step, "gauss-newton": gauss_newton_step}
 
 
-def regular(problem: Problem) -> bool:
+def regular(problem: Example) -> bool:
     """Can a sharp answer be expected? Simple numbers are singular, or cancel, more often than one would think.
 
     H + γ_N I must be nonsingular to 64 bits, and the residuals sharp: with y = f(X) rounded and η = 1e-100, tanh(η) - y is
@@ -209,7 +210,7 @@ with_square = problems(max_width=2, max_dim=2, max_points=2, activations=[*IN_TH
 
 
 @given(with_square)
-def test_outputs_and_loss_are_e1_and_e2(problem: Problem) -> None:
+def test_outputs_and_loss_are_e1_and_e2(problem: Example) -> None:
     net, X, y, _ = problem
     for ours, expected in (
         (outputs(net, X, arithmetic=PRECISE), mp_outputs(net, X, theta(net))),
@@ -221,7 +222,7 @@ def test_outputs_and_loss_are_e1_and_e2(problem: Problem) -> None:
 
 
 @given(with_square)
-def test_gradient_is_the_central_difference_of_the_loss(problem: Problem) -> None:
+def test_gradient_is_the_central_difference_of_the_loss(problem: Example) -> None:
     net, X, y, _ = problem
     start = theta(net)
     ours = gradient(net, X, y, arithmetic=Multiprecision(30))
@@ -235,7 +236,7 @@ def test_gradient_is_the_central_difference_of_the_loss(problem: Problem) -> Non
 
 
 @given(with_square)
-def test_hessian_is_the_second_central_difference_of_the_loss(problem: Problem) -> None:
+def test_hessian_is_the_second_central_difference_of_the_loss(problem: Example) -> None:
     net, X, y, _ = problem
     start = theta(net)
     H = hessian(net, X, y, arithmetic=Multiprecision(30))
@@ -287,7 +288,7 @@ def test_data_sets_average() -> None:
 
 @either_step
 @given(problem=st.one_of(small, high_dimensional))
-def test_step_solves_its_system_over_balls(kind: str, problem: Problem) -> None:
+def test_step_solves_its_system_over_balls(kind: str, problem: Example) -> None:
     # the definition, put together here from H or J, γ_N and the gradient
     net, X, y, gamma = problem
     step = STEPS[kind](net, X, y, gamma, alpha=0.5, arithmetic=PRECISE)
@@ -304,7 +305,7 @@ def test_step_solves_its_system_over_balls(kind: str, problem: Problem) -> None:
 
 @either_step
 @given(problem=st.one_of(small, high_dimensional))
-def test_float64_step_is_backward_stable_and_inside_the_widened_ball(kind: str, problem: Problem) -> None:
+def test_float64_step_is_backward_stable_and_inside_the_widened_ball(kind: str, problem: Example) -> None:
     """The float64 answer x̂ against the exact A and b.
 
     Ax̂ - b is the solver's residual, at most 30·P·eps relative (LAPACK's own threshold), plus what rounding A and b adds. The
@@ -336,7 +337,7 @@ def test_float64_step_is_backward_stable_and_inside_the_widened_ball(kind: str, 
 
 @pytest.mark.parametrize("quantity", [outputs, jacobian, gradient, residual_hessian, hessian, ntk], ids=lambda f: f.__name__)
 @given(problem=small)
-def test_float64_quantities_round_as_their_formulas_must(quantity: Any, problem: Problem) -> None:
+def test_float64_quantities_round_as_their_formulas_must(quantity: Any, problem: Example) -> None:
     # tolerance as in the test before: the radii of the same formula over balls of 53 bits, times LAPACK's threshold
     net, X, y, _ = problem
     data = (X,) if quantity in (outputs, jacobian, ntk) else (X, y)
@@ -348,7 +349,7 @@ def test_float64_quantities_round_as_their_formulas_must(quantity: Any, problem:
 
 @settings(max_examples=100)
 @given(problems(max_width=3, max_dim=2, max_points=3))
-def test_float64_refuses_only_what_is_nearly_singular(problem: Problem) -> None:
+def test_float64_refuses_only_what_is_nearly_singular(problem: Example) -> None:
     # LAPACK's estimate of |A⁻¹| never exceeds it, so a refusal at n·eps means a true reciprocal condition number no larger than
     # that, up to the rounding error of the factors it is estimated from
     net, X, y, gamma = problem
@@ -363,7 +364,7 @@ def test_float64_refuses_only_what_is_nearly_singular(problem: Problem) -> None:
 
 
 @given(small)
-def test_residual_is_an_upper_bound_over_balls_also_below_the_smallest_double(problem: Problem) -> None:
+def test_residual_is_an_upper_bound_over_balls_also_below_the_smallest_double(problem: Example) -> None:
     net, X, y, gamma = problem
     step = newton_step(net, X, y, gamma, arithmetic=Ball(4096))
     assert step.residual < 1e-300
@@ -398,7 +399,7 @@ def agrees(values: Any, balls: Any, digits: int) -> bool:
 
 
 @given(small)
-def test_multiprecision_answers_lie_in_the_balls(problem: Problem) -> None:
+def test_multiprecision_answers_lie_in_the_balls(problem: Example) -> None:
     net, X, y, gamma = problem
     digits, arithmetic, ball = 20, Multiprecision(20), Ball(400)
     assert agrees(outputs(net, X, arithmetic=arithmetic), outputs(net, X, arithmetic=ball), digits)
@@ -411,7 +412,7 @@ def test_multiprecision_answers_lie_in_the_balls(problem: Problem) -> None:
 
 
 @given(tiny)
-def test_thirty_digits_are_the_first_thirty_of_sixty(problem: Problem) -> None:
+def test_thirty_digits_are_the_first_thirty_of_sixty(problem: Example) -> None:
     net, X, y, gamma = problem
     few, many = (newton_step(net, X, y, gamma, arithmetic=Multiprecision(d)).update for d in (30, 60))
     largest = max(abs(v) for v in many.flat)
@@ -435,7 +436,7 @@ def test_multiprecision_does_not_take_agreement_for_accuracy() -> None:
 
 
 @given(problems(max_width=3, max_dim=1, max_points=3).filter(lambda problem: sharp_residuals(*problem[:3])))
-def test_multiprecision_holds_at_extreme_scales(problem: Problem) -> None:
+def test_multiprecision_holds_at_extreme_scales(problem: Example) -> None:
     net, X, y, _ = problem
     ours, balls = (gradient(net, X, y, arithmetic=a) for a in (Multiprecision(15), Ball(2000)))
     assert agrees(ours, balls, 15)
@@ -445,8 +446,10 @@ def test_multiprecision_holds_at_extreme_scales(problem: Problem) -> None:
 
 
 @given(small)
-def test_balls_nest_as_the_precision_doubles(problem: Problem) -> None:
-    # The exact number lies within the fine ball, and the coarse one leaves far more room around it than the fine one takes.
+@example((Network([0.0], [[1.0]], [0.0], 0.75, "logistic"), np.array([[6.67706609e-233]]), np.array([0.0]), 1.0))
+def test_balls_nest_as_the_precision_doubles(problem: Example) -> None:
+    # The exact number lies within the fine ball, and the coarse one leaves far more room around it than the fine one takes, or
+    # the coarse one is finer than its own precision already: σ(1e-233) = σ(0) ± 1e-233 in any.
     net, X, y, gamma = problem
     runs = []
     for bits in (64, 128, 256):
@@ -454,19 +457,20 @@ def test_balls_nest_as_the_precision_doubles(problem: Problem) -> None:
         step = newton_step(net, X, y, gamma, arithmetic=ball)
         kernel = nntk(net, X, y, gamma, arithmetic=ball)
         parts = outputs(net, X, arithmetic=ball), hessian(net, X, y, arithmetic=ball), kernel, step.update, step.loss
-        runs.append(([v for part in parts for v in flat(part)], step.negative_eigenvalues))
-    for (coarse, counts), (fine, counts2) in itertools.pairwise(runs):
+        runs.append((bits, [v for part in parts for v in flat(part)], step.negative_eigenvalues))
+    for (_, coarse, counts), (bits, fine, counts2) in itertools.pairwise(runs):
         assert counts == counts2
         for a, b in zip(coarse, fine, strict=True):
-            assert a.contains(b) or (a.overlaps(b) and b.rad() <= a.rad())
-            assert b.rad() <= a.rad() * arb(2) ** -32 or b.rad() <= arb(2) ** -1000
+            finest = max(abs(b) * arb(2) ** -bits, arb(2) ** -1000)
+            assert a.contains(b) or (a.overlaps(b) and b.rad() <= max(a.rad(), finest))
+            assert b.rad() <= max(a.rad() * arb(2) ** -32, finest)
 
 
 # --- inertia -----------------------------------------------------------------------------------------------------------------
 
 
 @given(problems(max_width=4, max_dim=2, max_points=3, max_gamma=10.0, extreme=False).filter(regular))
-def test_negative_eigenvalues_are_the_same_in_every_arithmetic(problem: Problem) -> None:
+def test_negative_eigenvalues_are_the_same_in_every_arithmetic(problem: Example) -> None:
     net, X, y, gamma = problem
     A = damped(net, X, y, gamma)
     proved = inertia(A, PRECISE)
@@ -522,7 +526,7 @@ def changed(net: Network, *, c: Any = None, w: Any = None, eta: Any = None) -> N
 
 @either_step
 @given(problem=small, data=st.data())
-def test_permuting_neurons_permutes_the_step(kind: str, problem: Problem, data: st.DataObject) -> None:
+def test_permuting_neurons_permutes_the_step(kind: str, problem: Example, data: st.DataObject) -> None:
     net, X, y, gamma = problem
     order = data.draw(st.permutations(range(net.width)))
     other = changed(net, c=net.c[order], w=net.w[order], eta=net.eta[order])
@@ -535,7 +539,7 @@ def test_permuting_neurons_permutes_the_step(kind: str, problem: Problem, data: 
 
 @either_step
 @given(problem=small, data=st.data())
-def test_permuting_or_repeating_the_data_changes_no_step(kind: str, problem: Problem, data: st.DataObject) -> None:
+def test_permuting_or_repeating_the_data_changes_no_step(kind: str, problem: Example, data: st.DataObject) -> None:
     net, X, y, gamma = problem
     order = data.draw(st.permutations(range(len(y))))
     times = data.draw(st.integers(2, 3))
@@ -551,7 +555,7 @@ def test_permuting_or_repeating_the_data_changes_no_step(kind: str, problem: Pro
 
 @either_step
 @given(problem=problems(max_width=3, max_dim=2, max_points=3, activations=ODD, extreme=False).filter(regular), data=st.data())
-def test_flipping_a_neuron_of_an_odd_activation_flips_its_step(kind: str, problem: Problem, data: st.DataObject) -> None:
+def test_flipping_a_neuron_of_an_odd_activation_flips_its_step(kind: str, problem: Example, data: st.DataObject) -> None:
     # cσ(z) = (-c)σ(-z)
     net, X, y, gamma = problem
     signs = np.array(data.draw(st.lists(st.sampled_from([1.0, -1.0]), min_size=net.width, max_size=net.width)))
@@ -564,7 +568,7 @@ def test_flipping_a_neuron_of_an_odd_activation_flips_its_step(kind: str, proble
 
 @either_step
 @given(problem=problems(max_width=3, max_dim=4, max_points=3, extreme=False).filter(regular), data=st.data())
-def test_rotating_inputs_with_the_weights_rotates_the_step(kind: str, problem: Problem, data: st.DataObject) -> None:
+def test_rotating_inputs_with_the_weights_rotates_the_step(kind: str, problem: Example, data: st.DataObject) -> None:
     # Signed permutations of the coordinates are the rotations that float64 data bear exactly. (Others: over the rationals,
     # in test_formulas_sympy.)
     net, X, y, gamma = problem
@@ -579,7 +583,7 @@ def test_rotating_inputs_with_the_weights_rotates_the_step(kind: str, problem: P
 
 @either_step
 @given(problem=small, exponent=st.integers(-20, 20), alpha=st.floats(0.1, 10.0))
-def test_step_is_linear_in_alpha(kind: str, problem: Problem, exponent: int, alpha: float) -> None:
+def test_step_is_linear_in_alpha(kind: str, problem: Example, exponent: int, alpha: float) -> None:
     net, X, y, gamma = problem
     one, scaled = (STEPS[kind](net, X, y, gamma, alpha=a, arithmetic=PRECISE) for a in (1.0, alpha))
     assert overlap(scaled.update, one.update * arb(alpha))
@@ -596,7 +600,7 @@ def test_step_is_linear_in_alpha(kind: str, problem: Problem, exponent: int, alp
 
 
 @given(small, st.integers(1, 40))
-def test_large_gamma_turns_newton_into_gradient_descent(problem: Problem, exponent: int) -> None:
+def test_large_gamma_turns_newton_into_gradient_descent(problem: Example, exponent: int) -> None:
     # (H + γ_N)⁻¹ = 1/γ_N - H/γ_N² + (H + γ_N)⁻¹H²/γ_N², and |(H + γ_N)⁻¹| ≤ 1/(γ_N - |H|): the distance from gradient descent
     # with rate α/γ_N falls as γ_N^-2, and what it is to leading order is known.
     net, X, y, _ = problem
@@ -617,7 +621,7 @@ def test_large_gamma_turns_newton_into_gradient_descent(problem: Problem, expone
 
 
 @given(small, st.floats(1e-3, 1e3))
-def test_gradient_descent_step_is_e12(problem: Problem, rate: float) -> None:
+def test_gradient_descent_step_is_e12(problem: Example, rate: float) -> None:
     net, X, y, _ = problem
     scale = arb(net.width) ** (2 * arb(net.beta) - 1)
     expected = -arb(rate) * scale * gradient(net, X, y, arithmetic=PRECISE)
@@ -652,7 +656,7 @@ def test_regularization_vanishes_as_the_theory_says() -> None:
 
 
 @given(small)
-def test_ntk_is_e7_and_its_normalization(problem: Problem) -> None:
+def test_ntk_is_e7_and_its_normalization(problem: Example) -> None:
     net, X, _, _ = problem
     J = jacobian(net, X, arithmetic=PRECISE).reshape(len(X), -1)
     B = ntk(net, X, arithmetic=PRECISE)
@@ -662,7 +666,7 @@ def test_ntk_is_e7_and_its_normalization(problem: Problem) -> None:
 
 
 @given(small)
-def test_nntk_is_e8_and_symmetric(problem: Problem) -> None:
+def test_nntk_is_e8_and_symmetric(problem: Example) -> None:
     net, X, y, gamma = problem
     J = jacobian(net, X, arithmetic=PRECISE).reshape(len(X), -1)
     K = nntk(net, X, y, gamma, arithmetic=PRECISE)
@@ -678,7 +682,7 @@ def test_nntk_is_e8_and_symmetric(problem: Problem) -> None:
 
 @pytest.mark.parametrize("arithmetic", [FLOAT64, Multiprecision(15), Ball(128)], ids=str)
 @given(problem=small)
-def test_kernels_and_hessian_equal_their_transpose_in_every_arithmetic(arithmetic: Arithmetic, problem: Problem) -> None:
+def test_kernels_and_hessian_equal_their_transpose_in_every_arithmetic(arithmetic: Arithmetic, problem: Example) -> None:
     # entry by entry (balls: they overlap), or `eigenvalues` and `inertia` would not take them
     net, X, y, gamma = problem
     matrices = [ntk(net, X, arithmetic=arithmetic), hessian(net, X, y, arithmetic=arithmetic)]
@@ -694,7 +698,7 @@ def test_kernels_and_hessian_equal_their_transpose_in_every_arithmetic(arithmeti
 
 
 @given(small)
-def test_gauss_newton_nntk_has_eigenvalues_lambda_over_gamma_plus_lambda(problem: Problem) -> None:
+def test_gauss_newton_nntk_has_eigenvalues_lambda_over_gamma_plus_lambda(problem: Example) -> None:
     net, X, _, gamma = problem
     damping = regularization(gamma, net.width, net.beta, arithmetic=PRECISE)
     B, K = ntk(net, X, arithmetic=PRECISE), gauss_newton_nntk(net, X, gamma, arithmetic=PRECISE)
@@ -706,7 +710,7 @@ def test_gauss_newton_nntk_has_eigenvalues_lambda_over_gamma_plus_lambda(problem
 
 
 @given(small)
-def test_without_residuals_the_nntk_is_its_gauss_newton_part(problem: Problem) -> None:
+def test_without_residuals_the_nntk_is_its_gauss_newton_part(problem: Example) -> None:
     net, X, y, gamma = problem
     silent = changed(net, c=0 * net.c)
     K = nntk(silent, X, 0 * y, gamma, arithmetic=PRECISE)
@@ -725,7 +729,7 @@ def test_with_residuals_the_nntk_is_not_its_gauss_newton_part() -> None:
 
 
 @given(small)
-def test_push_through_in_multiprecision(problem: Problem) -> None:
+def test_push_through_in_multiprecision(problem: Example) -> None:
     """(E13) (H + γ_N I)⁻¹Jᵀ/M = D⁻¹Jᵀ(MI + JD⁻¹Jᵀ)⁻¹, the right side in mpmath from J and S alone, block by block.
 
     At 160 digits: D may be as near to singular as 10^-100 and still leave thirty digits.

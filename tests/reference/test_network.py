@@ -13,8 +13,10 @@ from flint import arb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nntk.strategies import Problem, networks, problems
-from nntk_reference import LAWS, InitialLaw, InputError, Multiprecision, Network, newton_step, outputs, sample_network
+from nntk.strategies import networks, problems
+from nntk_reference import InputError, Multiprecision, Network, newton_step, outputs, sample_network
+
+Example = tuple[Network, np.ndarray, np.ndarray, float]
 
 
 def parts(net: Network) -> tuple[np.ndarray, ...]:
@@ -60,7 +62,7 @@ def test_sizes_and_dtypes() -> None:
 
 
 @given(problems(max_width=3, max_dim=3, max_points=2, min_gamma=1e3, extreme=False))
-def test_moved_adds_the_update_in_the_order_of_the_parameters(problem: Problem) -> None:
+def test_moved_adds_the_update_in_the_order_of_the_parameters(problem: Example) -> None:
     net, X, y, gamma = problem
     before = [a.copy() for a in parts(net)]
     update = newton_step(net, X, y, gamma).update
@@ -114,62 +116,37 @@ def test_moved_keeps_the_negative_control() -> None:
     assert net.moved(np.ones((1, 3))).beta == 1.0
 
 
-# --- laws --------------------------------------------------------------------------------------------------------------------
-
-COUNT = 200_000
-DEVIATIONS = 6.0
-"""Each statistic lies within six of its standard deviations: for one of two dozen, a false alarm has odds below 1e-7. The seed
-is fixed, so that the outcome is the same in every run."""
+# --- theta -------------------------------------------------------------------------------------------------------------------
 
 
-def mean_is(values: np.ndarray, expected: float, variance: float) -> bool:
-    return abs(float(values.mean()) - expected) <= DEVIATIONS * math.sqrt(variance / len(values))
+@given(networks())
+def test_theta_holds_a_row_for_each_neuron_in_the_order_of_the_parameters(net: Network) -> None:
+    theta = net.theta
+    assert theta.shape == (net.width, net.dim + 2)
+    assert theta.dtype == np.float64
+    for i in range(net.width):
+        assert theta[i].tolist() == [net.c[i], *net.w[i], net.eta[i]]
+    theta[:] = 7.0  # a copy
+    assert not np.array_equal(net.theta, theta) or set(net.theta.flat) == {7.0}
 
 
-# E[c], E[c²], Var c, Var c²; E[c²] again from the registry's fraction in the test
-C_MOMENTS = {
-    "uniform": (0.0, 1 / 3, 1 / 3, 1 / 5 - 1 / 9),
-    "rademacher": (0.0, 1.0, 1.0, 0.0),
-    "normal": (0.0, 1.0, 1.0, 2.0),
-}
+@given(networks())
+def test_from_theta_is_the_inverse_of_theta(net: Network) -> None:
+    theta = net.theta
+    other = Network.from_theta(theta, net.beta, net.activation, negative_control=net.negative_control)
+    assert equal(net, other)
+    assert (other.beta, other.activation, other.negative_control) == (net.beta, net.activation, net.negative_control)
+    theta += 1.0
+    assert equal(net, other)
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_output_weights_follow_their_law(name: str) -> None:
-    net = sample_network(COUNT, 1, beta=0.75, seed=11, law=InitialLaw(c=name))
-    first, second, variance, variance_of_square = C_MOMENTS[name]
-    assert mean_is(net.c, first, variance)
-    assert mean_is(net.c**2, second, variance_of_square)
-    law = LAWS[name]
-    assert second == float(law.second_moment)
-    assert variance_of_square == pytest.approx(float(law.fourth_moment - law.second_moment**2), abs=1e-15)
-    assert np.abs(net.c).max() <= law.bound
-    assert law.symmetric
-    if name == "uniform":
-        assert -1 <= net.c.min() < -0.99
-        assert 0.99 < net.c.max() <= 1
-    if name == "rademacher":
-        assert set(net.c) == {-1.0, 1.0}
-
-
-@pytest.mark.parametrize(("w_scale", "eta_scale"), [(1.0, 1.0), (0.25, 3.0)])
-def test_weights_are_normal_with_the_scales_of_the_law(w_scale: float, eta_scale: float) -> None:
-    net = sample_network(COUNT, 2, beta=0.75, seed=12, law=InitialLaw(w_scale=w_scale, eta_scale=eta_scale))
-    for values, scale in ((net.w[:, 0], w_scale), (net.w[:, 1], w_scale), (net.eta, eta_scale)):
-        u = values / scale
-        # moments of N(0, 1): variances of u, u², u⁴ are 1, 2, 96
-        assert mean_is(u, 0.0, 1.0)
-        assert mean_is(u**2, 1.0, 2.0)
-        assert mean_is(u**4, 3.0, 96.0)
-    for a, b in ((net.w[:, 0], net.w[:, 1]), (net.w[:, 0], net.eta), (net.c, net.eta)):
-        assert mean_is(a * b, 0.0, float((a**2).mean() * (b**2).mean()))
-
-
-def test_the_default_law_is_the_papers() -> None:
-    assert InitialLaw() == InitialLaw(c="uniform", w_scale=1.0, eta_scale=1.0)
-    plain, explicit = (sample_network(5, 2, beta=0.75, seed=3, law=law) for law in (None, InitialLaw()))
-    assert equal(plain, explicit)
-    assert np.abs(plain.c).max() < 1
+def test_from_theta_takes_what_the_class_takes() -> None:
+    net = Network.from_theta([[1, 2, 3, 4]], 1.0, negative_control=True)
+    assert (net.c.tolist(), net.w.tolist(), net.eta.tolist()) == ([1.0], [[2.0, 3.0]], [4.0])
+    assert (net.activation, net.beta) == ("tanh", 1.0)
+    for beta in (1.0, 0.5):
+        with pytest.raises(InputError, match="beta"):
+            Network.from_theta([[1.0, 2.0, 3.0]], beta)
 
 
 # --- sampling ----------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,25 +19,34 @@ import torch
 
 import nntk_accelerated as accelerated
 from nntk_accelerated import (
+    ACTIVATIONS,
+    LAWS,
+    InitialLaw,
     InputError,
     MemoryLimitError,
+    OutputLaw,
+    PreparedNetwork,
     RangeError,
     RegularizedNewton,
     ShallowNet,
     UnknownActivationError,
-    problem,
+    instance,
 )
+
+pytestmark = pytest.mark.usefixtures("registries")
 
 GENERATOR = torch.Generator().manual_seed(0)
 NET = ShallowNet(4, 2, beta=0.75, generator=GENERATOR)
 X, Y = (torch.randn(*size, dtype=torch.float64, generator=GENERATOR) for size in ((3, 2), (3,)))
 C, W, ETA = (p.detach().clone() for p in NET.parameters())
+THETA = NET.theta
 
 
 def make(width: int) -> ShallowNet:
     return ShallowNet(width, 2, beta=0.75, generator=torch.Generator().manual_seed(width))
 
 
+PREPARED = accelerated.prepare(NET, X, Y)
 RUN: dict[str, Any] = {"precision": None, "chunk": None}
 DATA: dict[str, Any] = {"net": NET, "X": X, "y": Y}
 KIND: dict[str, Any] = {"beta": 0.75, "activation": "tanh", "negative_control": False}
@@ -55,8 +64,28 @@ GOOD: dict[str, dict[str, Any]] = {
     "nntk": {**DATA, "gamma": 5.0, "scaling": "width", **RUN},
     "gauss_newton_nntk": {"net": NET, "X": X, "gamma": 5.0, "scaling": "width", **RUN},
     "modes": {**DATA, "gamma": 5.0, **RUN},
-    "ShallowNet": {"width": 4, "dim": 2, **KIND, "dtype": torch.float64, "device": None, "generator": None},
+    "prepare": {**DATA, **RUN},
+    "PreparedNetwork.certificate": {"self": PREPARED, "damping": 1.0, "count": False},
+    "PreparedNetwork.negative_eigenvalues": {"self": PREPARED, "damping": -1.0},
+    "PreparedNetwork.step": {"self": PREPARED, "damping": 1.0, "alpha": 1.0},
+    "regularization": {"gamma": 1.0, "width": 4, "beta": 0.75},
+    "activation": {"name": "tanh"},
+    "register": {"entry": replace(ACTIVATIONS["tanh"], name="another")},
+    "register_law": {"entry": replace(LAWS["uniform"], name="another")},
+    "InitialLaw": {"c": "uniform", "w_scale": 1.0, "eta_scale": 1.0},
+    "ShallowNet": {
+        "width": 4,
+        "dim": 2,
+        **KIND,
+        "law": InitialLaw(),
+        "dtype": torch.float64,
+        "device": None,
+        "generator": None,
+    },
     "ShallowNet.from_arrays": {"c": C, "w": W, "eta": ETA, **KIND},
+    "ShallowNet.from_theta": {"theta": THETA, **KIND},
+    "ShallowNet.assign_": {"self": make(4), "theta": THETA},
+    "ShallowNet.move_": {"self": make(4), "update": THETA},
     "ShallowNet.forward": {"self": NET, "X": X},
     "RegularizedNewton": {
         "net": NET,
@@ -73,7 +102,7 @@ NEEDS_A_GROUP: dict[str, dict[str, Any]] = {  # these are called with good argum
     "ShallowNet.shard": {"self": NET, "group": None},
     "init_process_group": {"backend": "gloo", "timeout": 1.0},
 }
-FLAGS = {"normalized", "negative_control", "self"}  # any truth value will do
+FLAGS = {"normalized", "negative_control", "count", "self"}  # any truth value will do
 NOT_CALLED = {
     name
     for name in accelerated.__all__
@@ -206,6 +235,14 @@ BAD: dict[str, Refused] = {
     "c": Refused(bad_tensors(C) | {"single precision": C.float()}),
     "w": Refused(bad_tensors(W) | {"single precision": W.float(), "no columns": W[:, :0], "another width": W[:2]}),
     "eta": Refused(bad_tensors(ETA) | {"single precision": ETA.float(), "another width": ETA[:2]}),
+    "damping": Refused({label: value for label, value in NUMBERS.items() if label != "negative"}),
+    "name": Refused(NAMES, UnknownActivationError, "activation"),
+    "entry": Refused({"None": None, "a name": "tanh", "the class": OutputLaw, "the other registry's": object()}),
+    "law": Refused(WORDS | {"None": None, "the class": InitialLaw, "the entry": LAWS["uniform"]}),
+    "w_scale": Refused(POSITIVE, argument="law.w_scale"),
+    "eta_scale": Refused(POSITIVE, argument="law.eta_scale"),
+    "theta": Refused(bad_tensors(THETA) | {"two columns": THETA[:, :2]}),
+    "update": Refused(bad_tensors(THETA) | {"two columns": THETA[:, :2], "another width": THETA[:2], "numpy": THETA.numpy()}),
     "group": Refused({"none is initialized": None, "text": "x"}),
     "timeout": Refused(POSITIVE),
     "backend": Refused({"unknown": "unknown", "a number": 1}),
@@ -222,6 +259,13 @@ SPECIAL: dict[tuple[str, str], Refused] = {
     ("RegularizedNewton", "net"): Refused(
         {k: v for k, v in BAD["net"].values.items() if k not in BROKEN} | {"no groups": [], "a number": 3}
     ),
+    ("PreparedNetwork.step", "damping"): Refused(POSITIVE),
+    ("regularization", "beta"): Refused(NUMBERS | {"below": 0.4999, "above": 1.0001, "zero": 0}),
+    ("InitialLaw", "c"): Refused(WORDS | {"None": None}, argument="law"),
+    ("register_law", "entry"): Refused(
+        {"None": None, "a name": "uniform", "the class": OutputLaw, "other": ACTIVATIONS["tanh"]}
+    ),
+    ("ShallowNet.assign_", "theta"): Refused(bad_tensors(THETA) | {"two columns": THETA[:, :2], "another width": THETA[:2]}),
     # c sets the dtype and the width that the others have to agree with
     ("ShallowNet.from_arrays", "c"): Refused(bad_tensors(C)),
 }
@@ -257,7 +301,7 @@ def cases() -> list[Any]:
 @contextmanager
 def unchanged() -> Iterator[None]:
     def state() -> list[bytes]:
-        return [t.detach().numpy().tobytes() for t in (*NET.parameters(), X, Y, C, W, ETA)]
+        return [t.detach().numpy().tobytes() for t in (*NET.parameters(), X, Y, C, W, ETA, THETA)]
 
     before = state()
     yield
@@ -281,7 +325,11 @@ def test_every_public_function_is_in_the_table() -> None:
     public = {name for name in accelerated.__all__ if callable(getattr(accelerated, name))}
     methods = {
         f"{owner.__name__}.{name}"
-        for owner, names in ((ShallowNet, ("from_arrays", "forward", "shard")), (RegularizedNewton, ("bind",)))
+        for owner, names in (
+            (ShallowNet, ("from_arrays", "from_theta", "assign_", "move_", "forward", "shard")),
+            (PreparedNetwork, ("certificate", "negative_eigenvalues", "step")),
+            (RegularizedNewton, ("bind",)),
+        )
         for name in names
     }
     assert (public | methods) - set(GOOD) - set(NEEDS_A_GROUP) - NOT_CALLED == set()
@@ -324,7 +372,7 @@ def test_refusals_come_before_any_work(name: str, monkeypatch: pytest.MonkeyPatc
     def started(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("work began")
 
-    monkeypatch.setattr(problem.Problem, "sweep", started)
+    monkeypatch.setattr(instance.Instance, "sweep", started)
     for parameter in GOOD[name]:
         refused = SPECIAL.get((name, parameter), BAD.get(parameter))
         if parameter not in FLAGS and refused is not None:
@@ -375,6 +423,64 @@ def test_a_net_that_is_not_finite_is_refused(name: str, parameter: str, value: f
     with pytest.raises(InputError) as caught:
         call(name, GOOD[name] | {"net": net})
     assert caught.value.argument == f"net.{parameter}"
+
+
+# --- the registries ----------------------------------------------------------------------------------------------------------
+
+
+def swish_jets(z: torch.Tensor, order: int) -> tuple[torch.Tensor, ...]:
+    s = torch.sigmoid(z)
+    slope = s * (1 - s)
+    return (z * s, s + z * slope, slope * (2 + z * (1 - 2 * s)))[: order + 1]
+
+
+SWISH = accelerated.Activation("swish", lambda z: z * torch.sigmoid(z), swish_jets, lambda t: (t, 1.0999, 0.5, 0.3082))
+HALF = OutputLaw("half", lambda n, generator, device: torch.full((n,), 0.5, dtype=torch.float64, device=device), 0.5)
+
+
+def test_a_new_activation_is_taken_by_every_function() -> None:
+    """The functions of GOOD, on a net of an activation that was registered just now."""
+    accelerated.register(SWISH)
+    net = ShallowNet.from_theta(THETA, beta=0.75, activation="swish")
+    for name, good in GOOD.items():
+        changed: dict[str, Any] = {}
+        if "net" in good:
+            changed["net"] = net
+        if "activation" in good:
+            changed["activation"] = "swish"
+        if "make" in good:
+            changed["make"] = lambda width: ShallowNet(width, 2, beta=0.75, activation="swish")
+        if "self" in good and name.startswith("ShallowNet"):
+            changed["self"] = ShallowNet.from_theta(THETA, beta=0.75, activation="swish")
+        if changed:
+            call(name, good | changed)
+    assert accelerated.newton_step(net, X, Y, 5.0).certificate.verdict == "positive definite"
+
+
+def test_a_new_law_is_taken_by_every_function() -> None:
+    accelerated.register_law(HALF)
+    for law in ("half", InitialLaw("half")):
+        assert ShallowNet(4, 2, beta=0.75, law=law).c.tolist() == [0.5] * 4
+    assert InitialLaw("half").output is HALF
+
+
+@pytest.mark.parametrize("name", ["tanh", "", None, ["tanh"], 3])
+def test_a_name_is_given_once_and_is_a_word(name: Any) -> None:
+    for register, entry, argument in (
+        (accelerated.register, SWISH, "activation"),
+        (accelerated.register_law, HALF, "law"),
+    ):
+        wanted = "uniform" if name == "tanh" and argument == "law" else name
+        with pytest.raises(InputError, match="not yet in use") as caught:
+            register(replace(entry, name=wanted))  # type: ignore[type-var]
+        assert caught.value.argument == argument
+
+
+def test_the_registries_are_as_they_were() -> None:
+    assert next(iter(ACTIVATIONS)) == "tanh"
+    assert next(iter(LAWS)) == "uniform"
+    assert not {"another", "swish", "half"} & {*ACTIVATIONS, *LAWS}
+    assert all(entry.name == name for registry in (ACTIVATIONS, LAWS) for name, entry in registry.items())
 
 
 # --- unusual but good --------------------------------------------------------------------------------------------------------
@@ -448,8 +554,8 @@ def test_what_cannot_fit_is_refused_before_it_starts(name: str, monkeypatch: pyt
     def started(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("work began")
 
-    monkeypatch.setattr(problem, "_memory", lambda device: 64)
-    monkeypatch.setattr(problem.Problem, "sweep", started)
+    monkeypatch.setattr(instance, "_memory", lambda device: 64)
+    monkeypatch.setattr(instance.Instance, "sweep", started)
     with (
         unchanged(),
         pytest.raises(MemoryLimitError, match=r"M = 3, N = \d, chunk = \d do not fit .*lower chunk, or M") as caught,
@@ -462,9 +568,9 @@ def test_what_fits_just_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     # (lanes + 1) M by M matrices and the temporaries of one chunk: twice that is enough, half is not
     chunk, M, p = 4, 3, 4
     need = 2 * 8 * M * M + chunk * 8 * (M * (p + 4) + 6 * p * p)
-    monkeypatch.setattr(problem, "_memory", lambda device: need)
+    monkeypatch.setattr(instance, "_memory", lambda device: need)
     accelerated.outputs(NET, X)
-    monkeypatch.setattr(problem, "_memory", lambda device: need - 1)
+    monkeypatch.setattr(instance, "_memory", lambda device: need - 1)
     with pytest.raises(MemoryLimitError):
         accelerated.outputs(NET, X)
 
@@ -483,7 +589,7 @@ def test_the_allocators_error_is_translated(name: str, error: Exception, monkeyp
     def failing(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(problem.Problem, "jets", failing)
+    monkeypatch.setattr(instance.Instance, "jets", failing)
     with unchanged(), pytest.raises(MemoryLimitError, match=r"M = 3, N = \d, chunk = \d .*lower chunk") as caught:
         call(name, GOOD[name])
     assert caught.value.__cause__ is error
@@ -494,7 +600,7 @@ def test_other_errors_are_not(error: Exception, monkeypatch: pytest.MonkeyPatch)
     def failing(*arguments: Any, **options: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(problem.Problem, "jets", failing)
+    monkeypatch.setattr(instance.Instance, "jets", failing)
     with unchanged(), pytest.raises(type(error)) as caught:
         call("newton_step", GOOD["newton_step"])
     assert caught.value is error

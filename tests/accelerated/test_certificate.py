@@ -16,7 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import nntk_reference as reference
-from nntk.strategies import Problem, problems
+from nntk.strategies import problems
 from nntk_accelerated import (
     ACTIVATIONS,
     AcceleratedError,
@@ -27,9 +27,18 @@ from nntk_accelerated import (
     newton_step,
     stream,
 )
-from nntk_accelerated.problem import Problem as Checked
-from nntk_accelerated.problem import problem as checked
-from tests.accelerated.comparison import PRECISE, Case, ball_inertia, ball_matrix, exact, rounded, seeded, spectral_norm_upper
+from nntk_accelerated.instance import Instance, instance
+from tests.accelerated.comparison import (
+    PRECISE,
+    Case,
+    Example,
+    ball_inertia,
+    ball_matrix,
+    exact,
+    rounded,
+    seeded,
+    spectral_norm_upper,
+)
 from tests.tolerances import EPS
 
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]
@@ -43,26 +52,21 @@ MODES = {
 every_mode = pytest.mark.parametrize("mode", MODES)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def prepared(
     case: Case, mode: str, *, chunk: int | None = None, device: str = "cpu"
-) -> tuple[Checked, torch.Tensor, torch.Tensor]:
-    """(P, r, S) as the package computes them."""
+) -> tuple[Instance, torch.Tensor, torch.Tensor]:
+    """(task, r, S) as the package computes them."""
     dtype, precision = MODES[mode]
-    P = checked(*case.torch(dtype, device), precision=precision, chunk=chunk)
+    task = instance(*case.torch(dtype, device), precision=precision, chunk=chunk)
     with torch.no_grad():
-        r = stream.outputs(P) - P.y
-        return P, r, stream.residual_blocks(P, r)
+        r = stream.outputs(task) - task.y
+        return task, r, stream.residual_blocks(task, r)
 
 
 def certified(case: Case, damping: float, mode: str = "float64", *, count: bool = True, device: str = "cpu") -> Certificate:
-    P, r, S = prepared(case, mode, device=device)
+    task, r, S = prepared(case, mode, device=device)
     with torch.no_grad():
-        return certificate.certify(P, S, damping, certificate.radii(P, r), count=count)
+        return certificate.certify(task, S, damping, certificate.radii(task, r), count=count)
 
 
 def wrong_claims(found: Certificate, counts: reference.Inertia, case: Case, damping: float) -> list[str]:
@@ -101,7 +105,7 @@ small = problems(max_width=5, max_dim=2, max_points=5, activations=IN_THEORY, ex
     sign=st.sampled_from([-1, 0, 1]),
     count=st.booleans(),
 )
-def test_proofs_near_the_threshold_agree_with_balls(problem: Problem, mode: str, digits: int, sign: int, count: bool) -> None:
+def test_proofs_near_the_threshold_agree_with_balls(problem: Example, mode: str, digits: int, sign: int, count: bool) -> None:
     net, X, y, gamma = problem
     case = rounded(net, X, y, MODES[mode][0])
     least = smallest(case)
@@ -112,7 +116,7 @@ def test_proofs_near_the_threshold_agree_with_balls(problem: Problem, mode: str,
 
 
 @given(problem=small, mode=st.sampled_from(list(MODES)), share=st.floats(-0.2, 1.5))
-def test_proofs_of_any_damping_agree_with_balls(problem: Problem, mode: str, share: float) -> None:
+def test_proofs_of_any_damping_agree_with_balls(problem: Example, mode: str, share: float) -> None:
     # dampings of either sign: `min_eigenvalue` certifies H - xI for positive x, too
     net, X, y, _ = problem
     case = rounded(net, X, y, MODES[mode][0])
@@ -230,7 +234,7 @@ def test_large_damping_is_proved_by_the_blocks_with_a_margin() -> None:
     problem=problems(max_width=3, max_dim=2, max_points=3, min_gamma=1e-2, max_gamma=1e20, extreme=False),
     mode=st.sampled_from(list(MODES)),
 )
-def test_the_margin_is_a_lower_bound(problem: Problem, mode: str) -> None:
+def test_the_margin_is_a_lower_bound(problem: Example, mode: str) -> None:
     # λ_min(A) ≥ margin·μ exactly: H + μ(1 - margin) I has no negative eigenvalue
     net, X, y, gamma = problem
     case = rounded(net, X, y, MODES[mode][0])
@@ -281,7 +285,7 @@ def test_gauss_newton_is_always_positive_definite(mode: str) -> None:
     problem=problems(max_width=4, max_dim=2, max_points=4, activations=["relu", "square"], extreme=False),
     mode=st.sampled_from(list(MODES)),
 )
-def test_activations_outside_the_theory_are_never_wrong_either(problem: Problem, mode: str) -> None:
+def test_activations_outside_the_theory_are_never_wrong_either(problem: Example, mode: str) -> None:
     # for relu σ' jumps: balls enclose it, and where a proof is given although z may lie at the jump the balls stay undecided
     net, X, y, gamma = problem
     case = rounded(net, X, y, MODES[mode][0])
@@ -289,7 +293,7 @@ def test_activations_outside_the_theory_are_never_wrong_either(problem: Problem,
 
 
 @given(problem=problems(max_width=3, max_dim=2, max_points=3))
-def test_extreme_numbers_give_no_wrong_proof(problem: Problem) -> None:
+def test_extreme_numbers_give_no_wrong_proof(problem: Example) -> None:
     net, X, y, gamma = problem
     case = rounded(net, X, y)
     damping = float(reference.regularization(gamma, net.width, net.beta))
@@ -319,7 +323,7 @@ def test_with_smaller_error_bounds_the_certificate_is_wrong(monkeypatch: pytest.
 
     assert claims() == []
     shrunk = 1e-6
-    radii, gamma = certificate.radii, certificate._gamma
+    radii, roundings = certificate.radii, certificate._roundings
     gram, eigenvalues = certificate._bounded_gram, certificate._bounded_eigenvalues
 
     def small_gram(*args: Any) -> tuple[torch.Tensor, float]:
@@ -331,8 +335,8 @@ def test_with_smaller_error_bounds_the_certificate_is_wrong(monkeypatch: pytest.
         return values, shrunk * bound
 
     with monkeypatch.context() as patch:
-        patch.setattr(certificate, "radii", lambda P, r: certificate.Radii(shrunk * radii(P, r).values))
-        patch.setattr(certificate, "_gamma", lambda count, dtype: shrunk * gamma(count, dtype))
+        patch.setattr(certificate, "radii", lambda task, r: certificate.Radii(shrunk * radii(task, r).values))
+        patch.setattr(certificate, "_roundings", lambda count, dtype: shrunk * roundings(count, dtype))
         patch.setattr(certificate, "_bounded_gram", small_gram)
         patch.setattr(certificate, "_bounded_eigenvalues", small_eigenvalues)
         assert claims() != []
@@ -353,9 +357,9 @@ def exact_blocks(case: Case) -> list[np.ndarray]:
 
 
 def radius_ratios(case: Case, mode: str, device: str = "cpu") -> list[float]:
-    P, r, S = prepared(case, mode, device=device)
-    values = certificate.radii(P, r).values.double().cpu().tolist()
-    computed = stream.block(P, S, slice(0, P.local), 0.0).double().permute(2, 0, 1).cpu().numpy()
+    task, r, S = prepared(case, mode, device=device)
+    values = certificate.radii(task, r).values.double().cpu().tolist()
+    computed = stream.block(task, S, slice(0, task.local), 0.0).double().permute(2, 0, 1).cpu().numpy()
     with ctx.workprec(PRECISE.bits):
         errors = [spectral_norm_upper(exact(a) - b) for a, b in zip(computed, exact_blocks(case), strict=True)]
     return [error / value if error else 0.0 for error, value in zip(errors, values, strict=True)]
@@ -365,7 +369,7 @@ def radius_ratios(case: Case, mode: str, device: str = "cpu") -> list[float]:
     problem=problems(max_width=4, max_dim=3, max_points=5, activations=[*IN_THEORY, "square"], extreme=False),
     mode=st.sampled_from(list(MODES)),
 )
-def test_radii_bound_the_errors_of_the_blocks(problem: Problem, mode: str) -> None:
+def test_radii_bound_the_errors_of_the_blocks(problem: Example, mode: str) -> None:
     net, X, y, _ = problem
     case = rounded(net, X, y, MODES[mode][0])
     ratios = radius_ratios(case, mode)
@@ -386,29 +390,31 @@ def test_radii_are_bounds_and_not_a_million_times_too_large(mode: str, device: s
     problem=problems(max_width=4, max_dim=3, max_points=5, activations=sorted(ACTIVATIONS), extreme=False),
     mode=st.sampled_from(list(MODES)),
 )
-def test_the_jacobian_bound_is_one(problem: Problem, mode: str) -> None:
+def test_the_jacobian_bound_is_one(problem: Example, mode: str) -> None:
     net, X, y, _ = problem
     case = rounded(net, X, y, MODES[mode][0])
-    P, _, _ = prepared(case, mode)
+    task, _, _ = prepared(case, mode)
     with ctx.workprec(PRECISE.bits):
         J = reference.jacobian(case.net, case.X, arithmetic=PRECISE).reshape(-1)
         norm = sum((v * v for v in J), arb(0)).sqrt()
-        assert norm <= arb(certificate.jacobian_bound(P)), f"{norm} above {certificate.jacobian_bound(P)}: {case.told}, {mode=}"
+        assert norm <= arb(certificate.jacobian_bound(task)), (
+            f"{norm} above {certificate.jacobian_bound(task)}: {case.told}, {mode=}"
+        )
 
 
 def test_the_jacobian_bound_is_near() -> None:
     for seed, name in enumerate(IN_THEORY):
         case = seeded(500 + seed, 50, 2, 10, activation=name)
-        P, _, _ = prepared(case, "float64")
+        task, _, _ = prepared(case, "float64")
         norm = np.linalg.norm(reference.jacobian(case.net, case.X))
-        assert norm <= certificate.jacobian_bound(P) <= 20 * norm
+        assert norm <= certificate.jacobian_bound(task) <= 20 * norm
 
 
 def gram_ratio(case: Case, damping: float, mode: str, chunk: int | None, device: str = "cpu") -> float:
     """‖computed - exact‖₂ over its bound, for M I + J D⁻¹ Jᵀ; 0 where there is no bound."""
-    P, r, S = prepared(case, mode, chunk=chunk, device=device)
+    task, r, S = prepared(case, mode, chunk=chunk, device=device)
     with torch.no_grad():
-        G, bound = certificate._bounded_gram(P, S, damping, certificate.radii(P, r))
+        G, bound = certificate._bounded_gram(task, S, damping, certificate.radii(task, r))
     if not math.isfinite(bound):
         return 0.0
     M = len(case.X)
@@ -430,7 +436,7 @@ def gram_ratio(case: Case, damping: float, mode: str, chunk: int | None, device:
     share=st.floats(0.05, 2),
     chunk=st.sampled_from([None, 1, 3]),
 )
-def test_the_gram_bound_covers_the_error(problem: Problem, mode: str, share: float, chunk: int | None) -> None:
+def test_the_gram_bound_covers_the_error(problem: Example, mode: str, share: float, chunk: int | None) -> None:
     net, X, y, gamma = problem
     case = rounded(net, X, y, MODES[mode][0])
     size = float(np.abs(np.linalg.eigvalsh(reference.residual_hessian(case.net, case.X, case.y))).max())

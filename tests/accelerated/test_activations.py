@@ -29,11 +29,6 @@ every_activation = pytest.mark.parametrize("name", NAMES)
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def points(dtype: str) -> torch.Tensor:
     """Zero, tiny, moderate and large numbers of both signs, and the neighbours of every change of sign or of behaviour."""
     rng = np.random.default_rng(20260508)
