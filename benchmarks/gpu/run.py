@@ -43,7 +43,8 @@ TESTS_SHARE = 0.6
 GRACE = 5.0
 """Seconds between asking a part to end and ending it."""
 
-TESTS = {"cuda": ["-m", "gpu", "tests"], "cpu": ["-m", "not gpu", "tests/accelerated/test_against_autograd.py"]}
+AUTOGRAD = "tests/accelerated/test_against_autograd.py"
+TESTS = {"cuda": ["-m", "gpu", "tests"], "cpu": ["-m", "not gpu", "-k", "optimizer or devices", AUTOGRAD]}
 SIZES = {
     "cuda": [(10**4, 128), (10**5, 128), (10**6, 128), (10**5, 1024), (10**6, 1024), (10**7, 1024), (10**6, 8192)],
     "cpu": [(10**3, 16), (10**4, 16), (10**4, 64)],
