@@ -33,7 +33,7 @@ from torch.func import functional_call
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from nntk.crosscheck import Diagnosis, Report, check_optimizer
-from nntk.selection import choose
+from nntk.reporting.selection import choose
 from nntk_accelerated import RegularizedNewton, ShallowNet
 
 __all__ = ["ENTRIES", "Entry", "Step", "page"]
