@@ -10,7 +10,7 @@ import typer
 from nntk.crosscheck import Report, check_optimizer
 from nntk.gallery.entry import ENTRIES
 from nntk.gallery.page import page
-from nntk.selection import choose
+from nntk.reporting.selection import choose
 
 
 def main(

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nntk import drawing
-from nntk.reports import seconds
+from nntk.reporting import drawing
+from nntk.reporting.terminal import seconds
 from nntk_proofs_checks.panel import Panel
 
 __all__ = ["page"]
@@ -31,7 +31,7 @@ def page(template: str, record: Mapping[str, Any], panels: Sequence[Sequence[Pan
     All text is escaped. A panel that cannot be drawn is replaced by a line that says why.
     """
     environment = Environment(
-        loader=PackageLoader("nntk"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("nntk.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["seconds"] = seconds
     figures = [[_figure(panel, f"f{i}-{k}") for k, panel in enumerate(group)] for i, group in enumerate(panels)]

@@ -13,7 +13,7 @@ from rich.text import Text
 from nntk_proofs_checks.claim import Finding
 from nntk_reference import Verdict
 
-__all__ = ["columns", "console", "count", "decisive", "one_line", "progress", "text"]
+__all__ = ["columns", "console", "count", "decisive", "one_line", "progress", "seconds", "text"]
 
 _OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠", "≲": ">", "≈": "≉"}
 _ASCII = str.maketrans(
@@ -108,3 +108,8 @@ def count(number: int, total: int, noun: str) -> str:
 def one_line(words: str) -> str:
     """Without line breaks."""
     return " ".join(words.split())
+
+
+def seconds(duration: float) -> str:
+    """A duration in seconds to three digits, with its unit."""
+    return f"{duration:.{2 if duration < 9.995 else 1 if duration < 99.95 else 0}f} s"

@@ -1,28 +1,10 @@
 """The verification: the chosen claims on a data set, a row on stdout for each as it is finished, and the reports.
 
-The JSON report, schema 1; whoever reads it should ignore keys that are not listed. NaN and infinity are null.
-
-| key | value |
-|---|---|
-| schema, complete, passed | 1; false until every chosen claim is finished; true where the exit code is 0 |
-| started, seconds | UTC, ISO 8601; wall clock so far |
-| data | source, file (null for the default data), points, dimension |
-| effort, seed | quick, default or full; the seed of the networks |
-| environment | python, platform, machine, cpus, versions (of nntk and what it computes with; null where not installed) |
-| summary, left_out | counts in words; ids of chosen claims that are not finished |
-| claims | one object for each finished claim, in order |
-| – id, statement, assumptions, evidence | the claim; evidence is exact, certified or measured |
-| – applies, verdict, why | false where the claim says nothing about the data; holds, refuted or undecided; what decided |
-| – number, relation, limit, shown, cases | `number relation limit` is what the claim needs, `shown` what was found |
-| – panels | figures: title, x_label, y_label, log, base, series (label, x, y, low, high, style, colour, marker) |
-| – control | reason (why it must be refuted), and its applies, verdict, why, number, relation, limit, shown, cases |
-| – seconds, theory | time with the control; where the claim is derived |
-| – reproduce, test | the command lines that repeat the check, by itself and under pytest |
+`docs/schemas/verify.schema.json` describes the JSON report.
 """
 
 from __future__ import annotations
 
-import json as jsonlib
 import shlex
 import sys
 import time
@@ -37,9 +19,10 @@ from rich.console import Console
 from rich.text import Text
 
 from nntk import __version__
-from nntk.reports import environment, plain, seconds, shown_name, write_report
-from nntk.selection import choose
-from nntk.terminal import columns, console, count, decisive, one_line, progress, text
+from nntk.reporting.envelope import envelope, unfinished, write
+from nntk.reporting.files import shown_name, write_report
+from nntk.reporting.selection import choose
+from nntk.reporting.terminal import columns, console, count, decisive, one_line, progress, seconds, text
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, Result, run
 from nntk_reference import InputError, Verdict
 
@@ -50,7 +33,7 @@ _NOT_APPLICABLE = "not applicable"
 
 def select(only: Sequence[str], claims: Mapping[str, Claim]) -> list[Claim]:
     """The claims that `only` names, in the order of the report; all of them if it is empty. Raises UnknownIdError."""
-    chosen = choose("--only", only, claims)
+    chosen = choose("only", only, claims)
     return [claims[id] for id in chosen or claims]
 
 
@@ -65,12 +48,14 @@ def verify(
 ) -> int:
     """Run the claims in turn: a row on stdout for each as it is finished, then what went wrong, and the counts.
 
-    `json` is rewritten after each claim, `html` written at the end; `data` is the file that the problem was read from.
+    `json` is written at the start and after each claim, `html` at the end; `data` is the file that the problem was read from.
     Returns the exit code: 0 if every claim that applies holds with its control refuted, and there is one; 1 if not; 130 after
     Ctrl-C, which ends the run; what is finished by then is shown and written. Raises InputError if a report cannot be written.
     """
     if html is not None:
-        from nntk.html import page  # here, before the work: were something missing from the installation, it would be in vain
+        from nntk.reporting.html import (
+            page,  # here, before the work: were something missing from the installation, it would be in vain
+        )
     out, err = console(sys.stdout), console(sys.stderr)
     started, start = datetime.now(UTC), time.perf_counter()
     results: list[Result] = []
@@ -95,11 +80,11 @@ def verify(
 
     def write_json() -> None:
         if json is not None:
-            write_report(json, jsonlib.dumps(record(), ensure_ascii=False, allow_nan=False, indent=2) + "\n")
+            write(json, record())
 
     def write_html() -> None:
         if html is not None:
-            write_report(html, page("verify", record(), [result.finding.panels for result in results]), "--html")
+            write_report(html, page("verify", record(), [result.finding.panels for result in results]), "html")
 
     M, d = problem.X.shape
     head, row = _table(claims, out)
@@ -108,6 +93,8 @@ def verify(
     show()
     if head is not None:
         show(head)
+    with suppress(InputError):  # the last one raises it
+        write_json()
     with ExitStack() as reports:  # each is written even where stdout or the other report fails
         reports.callback(write_html)
         reports.callback(write_json)
@@ -116,7 +103,7 @@ def verify(
                 with progress(f"{len(results) + 1}/{len(claims)} {claim.id}", err):
                     results.append(run(claim, problem, effort))
                 show_rows()
-                with suppress(InputError):  # the last one raises it
+                with suppress(InputError):
                     write_json()
         except KeyboardInterrupt:
             interrupted = True
@@ -126,7 +113,7 @@ def verify(
             show(text(note, out))
         show(text(f"{_summary(results, len(claims))} ({seconds(time.perf_counter() - start)})", out))
     if interrupted:
-        print(f"nntk: interrupted; left out: {', '.join(_left_out(claims, results)) or 'nothing'}", file=sys.stderr)
+        print(f"nntk: interrupted; left out: {', '.join(c.id for c in claims[len(results) :]) or 'nothing'}", file=sys.stderr)
         return 130
     return 0 if _passed(claims, results) else 1
 
@@ -135,10 +122,6 @@ def _passed(claims: Sequence[Claim], results: Sequence[Result]) -> bool:
     """Are all finished, does none fail, and did at least one apply?"""
     finished = len(results) == len(claims)
     return finished and all(result.passed for result in results) and any(result.finding.applies for result in results)
-
-
-def _left_out(claims: Sequence[Claim], results: Sequence[Result]) -> list[str]:
-    return [claim.id for claim in claims[len(results) :]]
 
 
 # --- in words --------------------------------------------------------------------------------------------------------
@@ -217,7 +200,7 @@ def _record(
     started: datetime,
     duration: float,
 ) -> dict[str, Any]:
-    """What the JSON report holds (the table at the top), and what the HTML report is made from."""
+    """What the JSON report holds, and what the HTML report is made from."""
     entries = []
     for result in results:
         claim = result.claim
@@ -234,26 +217,24 @@ def _record(
             "theory": claim.theory,
         }
         entries.append(entry)
-    record = {
-        "schema": 1,
-        "complete": len(results) == len(claims),
-        "passed": _passed(claims, results),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": duration,
-        "data": {
+    return envelope(
+        "verify",
+        complete=len(results) == len(claims),
+        passed=_passed(claims, results),
+        started=started,
+        seconds=duration,
+        effort=effort.name.lower(),
+        seed=problem.seed,
+        left_out=unfinished([claim.id for claim in claims], entries),
+        results=entries,
+        data={
             "source": problem.source,
             "file": None if data is None else shown_name(data),
             "points": problem.X.shape[0],
             "dimension": problem.X.shape[1],
         },
-        "effort": effort.name.lower(),
-        "seed": problem.seed,
-        "environment": environment(),
-        "summary": _summary(results, len(claims)),
-        "left_out": _left_out(claims, results),
-        "claims": entries,
-    }
-    return dict(plain(record))
+        summary=_summary(results, len(claims)),
+    )
 
 
 def _found(finding: Finding) -> dict[str, Any]:
