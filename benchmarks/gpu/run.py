@@ -7,7 +7,7 @@ missing and what that means, and goes on. Without a GPU it says so and exits wit
 
 Every part runs in a process of its own, with a limit of time, and reports each test and size as it is done. The report,
 gpu.json, is written anew each time, whole or not at all: whatever ends this run, what was finished is kept. A part that would
-not end in time is not started. This file imports the standard library only: no fault of a package takes the report with it.
+not end in time is not started. This process imports the standard library only: no fault of a package takes the report with it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+if str(HERE) not in sys.path:  # it is, where this file is run
+    sys.path.insert(0, str(HERE))
+
+from gpu_report import Report, write  # noqa: E402
+
 ROOT = HERE.parents[1]
 PACKAGES = [ROOT, ROOT / "reference", ROOT / "accelerated", ROOT / "proofs_checks"]
 
@@ -84,84 +88,6 @@ def parts(device: str) -> list[Part]:
 _PYTEST = ("-q", "--no-header", "--tb=short", "-W", "default", "-p", "no:cacheprovider", "--continue-on-collection-errors")
 
 
-# --- the report --------------------------------------------------------------------------------------------------------------
-
-
-class Report:
-    """The JSON file: one envelope around the parts' results, as that of every command (docs/schemas/gpu.schema.json)."""
-
-    def __init__(self, path: Path, parts: Sequence[Part], device: str, seconds: float, surroundings: Mapping[str, Any]) -> None:
-        self.path = path
-        self.started, self.start = datetime.now(UTC), time.monotonic()
-        self.results: list[dict[str, Any]] = []
-        self.waiting = [part.id for part in parts]
-        self.left_out: dict[str, str] = {}
-        self.unfinished = False  # is something left out for want of time?
-        self.details = {"device": device, "limit": seconds, **surroundings}
-        self.written = 0.0
-        self.write()
-
-    @property
-    def failed(self) -> list[str]:
-        """The parts in which something is wrong."""
-        return [result["id"] for result in self.results if result["outcome"] == "failed"]
-
-    @property
-    def complete(self) -> bool:
-        """Has everything been done that this machine allows?"""
-        return not self.waiting and not self.unfinished and all(result["complete"] for result in self.results)
-
-    def skip(self, id: str, why: str, *, time: bool = True) -> None:
-        """Leave a part out; `time`, unless it says nothing here whatever the time."""
-        self.waiting.remove(id)
-        self.left_out[id] = why
-        self.unfinished |= time
-
-    def write(self) -> None:
-        """Write the file, whole or not at all."""
-        environment = {key: value for key, value in self.details.items() if key in ENVIRONMENT}
-        record = {
-            "schema": 2,
-            "command": "gpu",
-            "complete": self.complete,
-            "passed": self.complete and not self.failed,
-            "started": self.started.isoformat(timespec="seconds"),
-            "seconds": time.monotonic() - self.start,
-            "environment": environment,
-            "effort": None,
-            "seed": None,
-            "left_out": self.left_out | dict.fromkeys(self.waiting, "not finished"),
-            "results": self.results,
-            **{key: value for key, value in self.details.items() if key not in ENVIRONMENT},
-        }
-        write(self.path, record)
-        self.written = time.monotonic()
-
-    def update(self) -> None:
-        """Write the file, but not more than once a second."""
-        if time.monotonic() - self.written > 1:
-            self.write()
-
-
-ENVIRONMENT = ("python", "platform", "machine", "cpus", "versions")
-
-
-def write(path: Path, record: Any) -> None:
-    """JSON without NaN, in place of what was there, in one move."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps(plain(record), ensure_ascii=False, allow_nan=False, indent=2) + "\n", "utf-8")
-    draft.replace(path)
-
-
-def plain(value: Any) -> Any:
-    """The same with None for NaN and infinities, which JSON has not."""
-    if isinstance(value, Mapping):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 # --- the parts ---------------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +109,7 @@ class Ended:
 
 
 def run(arguments: Sequence[str], limit: float, log: Path | None, heard: Callable[[dict[str, Any]], None]) -> Ended:
-    """Run Python with these arguments, `limit` seconds at most; `heard` takes each line of JSON that it sends."""
+    """Run Python with these arguments, `limit` seconds at most; `heard` takes each line that it sends, and {}s between."""
     reading, writing = os.pipe()
     start, late = time.monotonic(), False
     with contextlib.ExitStack() as held:
@@ -233,13 +159,14 @@ def _die_with_the_parent() -> None:
 
 
 def _lines(reading: int, child: subprocess.Popen[bytes], until: float) -> Iterator[dict[str, Any]]:
-    """What the child sends, until it ends or its time is over."""
+    """What the child sends, until it ends or its time is over; {} where it is silent for a while."""
     rest = b""
     while time.monotonic() < until:
         ready, _, _ = select.select([reading], [], [], 0.2)
         if not ready:
             if child.poll() is not None:
                 return
+            yield {}
             continue
         chunk = os.read(reading, 2**16)
         if not chunk:
@@ -275,7 +202,7 @@ def run_part(part: Part, report: Report, limit: float, log: Path) -> None:
         if "left_out" in line:
             refusals.append(line["left_out"])
             return
-        if result not in report.results:
+        if line and result not in report.results:
             report.results.append(result)
         for key, value in line.items():
             if key == "tests":
@@ -407,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for log in ("tests.log", "steps.log"):
             (folder / log).write_bytes(b"")
         write(folder / "environment.json", found)
-        report = Report(folder / "gpu.json", chosen, options.device, options.seconds, found)
+        report = Report(folder / "gpu.json", [part.id for part in chosen], options.device, options.seconds, found)
     except OSError as error:
         parser.error(f"--out: {folder} cannot be written to ({error.strerror})")
     say(_heading(found, options.device))
@@ -415,6 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"{name} is not installed: {meaning}")
 
     def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
         raise Stopped(number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

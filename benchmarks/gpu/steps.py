@@ -42,7 +42,7 @@ def size(device: str, width: int, points: int) -> None:
     from nntk_accelerated import newton_step
 
     net, X, y = default_problem(width, points, device)
-    gemm = gemm_rate(device)
+    gemm = gemm_rate(device, 2048 if device == "cuda" else 512)
 
     def step() -> Any:
         return newton_step(net, X, y, GAMMA)

@@ -29,6 +29,7 @@ OPTIONAL = {
     "typer": ("typer", "the command line `nntk` does not start; its functions are called directly"),
     "rich": ("rich", "the command line `nntk` does not start; its functions are called directly"),
 }
+KERNEL = Path("/proc/driver/nvidia/version")
 VERSIONS = ("numpy", "scipy", "mpmath", "python-flint", "torch", "sympy")
 
 
@@ -58,7 +59,7 @@ def driver() -> str | None:
     except (OSError, subprocess.SubprocessError, IndexError):
         pass
     try:
-        found = re.search(r"\d+\.\d+(\.\d+)?", Path("/proc/driver/nvidia/version").read_text())
+        found = re.search(r"\d+\.\d+(\.\d+)?", KERNEL.read_text())
     except OSError:
         return None
     return found[0] if found else None
@@ -84,7 +85,7 @@ def gpu() -> dict[str, Any] | None:
         ones = torch.ones(64, 64, dtype=torch.float64, device="cuda")
         if float((ones @ ones).sum()) != 64**3:
             found["error"] = "the GPU does not multiply matrices of ones correctly"
-    except RuntimeError as error:
+    except Exception as error:  # a driver that does not fit, a device that is taken, …
         found["error"] = f"{type(error).__name__}: {error}"
     return found
 
