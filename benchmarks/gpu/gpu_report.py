@@ -22,7 +22,7 @@ class Report:
         self.results: list[dict[str, Any]] = []
         self.waiting = list(ids)
         self.left_out: dict[str, str] = {}
-        self.unfinished = False  # is something left out for want of time?
+        self.unfinished = False  # is something left out that was to be done?
         self.details = {"device": device, "limit": seconds, **surroundings}
         self.written = 0.0
         self.write()
@@ -37,11 +37,16 @@ class Report:
         """Has everything been done that this machine allows?"""
         return not self.waiting and not self.unfinished and all(result["complete"] for result in self.results)
 
-    def skip(self, id: str, why: str, *, time: bool = True) -> None:
-        """Leave a part out; `time`, unless it says nothing here whatever the time."""
+    @property
+    def passed(self) -> bool:
+        """Is all done, and nothing wrong?"""
+        return self.complete and not self.failed
+
+    def skip(self, id: str, why: str, *, cannot: bool) -> None:
+        """Leave a part out; `cannot` where this machine does not allow it, so that the report is complete without."""
         self.waiting.remove(id)
         self.left_out[id] = why
-        self.unfinished |= time
+        self.unfinished |= not cannot
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
@@ -50,7 +55,7 @@ class Report:
             "schema": 2,
             "command": "gpu",
             "complete": self.complete,
-            "passed": self.complete and not self.failed,
+            "passed": self.passed,
             "started": self.started.isoformat(timespec="seconds"),
             "seconds": time.monotonic() - self.start,
             "environment": environment,

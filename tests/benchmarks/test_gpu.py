@@ -238,7 +238,7 @@ def test_out_of_time(go: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         seconds=2.0,
     )
     assert time.monotonic() - start < 30
-    assert code == 0  # nothing is wrong
+    assert code == 1
     assert not record["complete"]
     assert not record["passed"]
     (result,) = record["results"]
@@ -257,7 +257,7 @@ def test_a_size_that_would_take_too_long_is_not_begun(go: Any) -> None:
     assert code == 0
     assert record["left_out"] == {"large": next(iter(record["left_out"].values()))}
     assert record["left_out"]["large"].startswith("takes about 2000 s, and ")
-    assert not record["complete"]
+    assert record["passed"]  # sizes grow as far as time allows
     assert [result["id"] for result in record["results"]] == ["small", "table"]
 
 
