@@ -42,7 +42,7 @@ SECONDS = 570.0
 
 SURROUNDINGS_LIMIT = 120.0
 TESTS_SHARE = 0.6
-"""What the tests may take of the time that is left when they start."""
+"""What the tests may take of the time that is left when they start; any other part half of it."""
 
 GRACE = 5.0
 """Seconds between asking a part to end and ending it."""
@@ -61,12 +61,12 @@ TABLES = {"cuda": ["precisions", "inertia", "others"], "cpu": ["inertia"]}
 
 @dataclass(frozen=True)
 class Part:
-    """A process of this run. `flops`: of one step, where it measures one; `share`: of the time left, at most."""
+    """A process of this run. `flops`: of one step, if it measures one; `share`: of the time left, so that it hangs alone."""
 
     id: str
     statement: str
     arguments: tuple[str, ...]
-    share: float = 1.0
+    share: float = 0.5
     flops: float | None = None
 
 
@@ -239,7 +239,7 @@ def _judge(result: dict[str, Any], ended: Ended | None, why: str) -> None:
     if not told and ended is not None and ended.status not in (0, 5):  # pytest's 5: there are no tests
         wrong, why = True, f"its process ended with {ended.status}; the log may say more"
     result["outcome"] = "failed" if wrong or "error" in result else "passed"
-    result["complete"] = ended is not None and not ended.late and not result.get("stopped")
+    result["complete"] = ended is not None and ended.status in (0, 1, 5) and not ended.late and not result.get("stopped")
     if why:
         result["why"] = why
 
@@ -268,15 +268,15 @@ class Clock:
 def run_all(chosen: Sequence[Part], report: Report, clock: Clock, folder: Path) -> None:
     """One part after another, while there is time."""
     for part in chosen:
-        expected = clock.expected(part)
-        if expected > clock.left - GRACE:
+        expected, limit = clock.expected(part), (clock.left - GRACE) * part.share
+        if expected > limit:
             # Sizes grow as far as time allows; all else was to be done.
-            why = f"takes about {expected:.0f} s, and {max(clock.left, 0):.0f} s are left"
+            why = f"takes about {expected:.0f} s, and may take {max(limit, 0):.0f} s of those left"
             report.skip(part.id, why, cannot=part.flops is not None)
             say(f"{part.id}: {report.left_out[part.id]}")
             continue
         log = folder / ("tests.log" if part.id == "tests" else "steps.log")
-        run_part(part, report, (clock.left - GRACE) * part.share, log)
+        run_part(part, report, limit, log)
         report.write()
         result = next((r for r in report.results if r["id"] == part.id), {})
         clock.learn(part, result)
@@ -308,7 +308,7 @@ def surroundings(limit: float) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: nothing is wrong, or there is no GPU. 1: something is wrong, or was not finished. 2: bad usage. Stopped: 128 + signal."""
+    """0: nothing wrong, or no GPU. 1: something wrong, or not finished. 2: bad usage. 128 + the signal that stopped it."""
     parser = argparse.ArgumentParser(prog="benchmarks/gpu/run.py", description="Run what needs a GPU, and write gpu.json.")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a rehearsal on small sizes")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"for all of it (default {SECONDS:.0f})")
