@@ -27,6 +27,12 @@ def _activations() -> list[str]:
     return list(ACTIVATIONS)
 
 
+def _laws() -> list[str]:
+    from nntk_reference import LAWS
+
+    return list(LAWS)
+
+
 def plan(
     context: typer.Context,
     data: Data = None,
@@ -40,6 +46,9 @@ def plan(
     ] = None,
     largest_width: Annotated[int, typer.Option(metavar="N", help="Widest network that can be afforded.")] = 2**18,
     seed: Annotated[int, typer.Option(metavar="INT", help="Which networks are drawn.")] = 0,
+    law: Annotated[
+        str, typer.Option(metavar="NAME", help="Law of the output weights at initialization.", autocompletion=among(_laws))
+    ] = "uniform",
     json: Json = None,
 ) -> None:
     """Plan a training: regularization, width, steps and cost, with gradient descent beside it."""
@@ -48,8 +57,7 @@ def plan(
         from nntk.planning.report import plan as run
         from nntk_proofs_checks.data import default_data, load
 
-        check_files({}, json=json)
         problem = default_data() if data is None else load(data)
         check_files({"data": data}, json=json)
-        code = run(problem, Request(beta, rate, activation, gamma, largest_width, seed), json=json, data=data)
+        code = run(problem, Request(beta, rate, activation, gamma, largest_width, seed, law), json=json, data=data)
     raise typer.Exit(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 
 import numpy as np
@@ -11,11 +10,10 @@ import nntk_accelerated as fast
 import nntk_reference as ref
 from nntk.planning.numbers import Request
 from nntk_proofs_checks import Problem
-from nntk_reference import DegenerateKernelError, InputError, UnknownActivationError, validation
+from nntk_reference import DegenerateKernelError, InputError, scaling_exponent, validation
 from nntk_reference.arithmetic import Array
-from nntk_reference.network import scaling_exponent
 
-__all__ = ["MOST_POINTS", "check"]
+__all__ = ["MOST_POINTS", "EqualInputsError", "check"]
 
 MOST_POINTS = 96
 """Points for which the spectrum is enclosed: Jacobi rotations over balls cost O(M³) a sweep, a minute or more at this M."""
@@ -23,44 +21,45 @@ MOST_POINTS = 96
 _LARGEST = 1e50  # in size, of inputs and targets: fourth powers stay within float64
 
 
+class EqualInputsError(InputError, DegenerateKernelError):
+    """Two points of the data set have the same input, which makes the limit kernel exactly singular."""
+
+
 def check(problem: Problem, request: Request) -> None:
     """Refuse, before any work, what no plan can be made for.
 
-    Raises InputError, UnknownActivationError; DegenerateKernelError for duplicate inputs, with the points that are equal.
+    Raises InputError, UnknownActivationError; EqualInputsError for duplicate inputs, with the points that are equal.
     """
-    known = [name for name in ref.ACTIVATIONS if name in fast.ACTIVATIONS]
-    if request.activation not in known:
-        near = difflib.get_close_matches(request.activation.lower(), known, n=1, cutoff=0)
-        raise UnknownActivationError(
-            "--activation", f"one of {', '.join(known)}", f"{request.activation!r} (did you mean {near[0]!r}?)"
-        )
+    for package in (ref, fast):  # each has registries of its own
+        package.activation(request.activation)
+        try:
+            package.InitialLaw(request.law)
+        except (InputError, fast.InputError) as error:
+            raise InputError("law", error.expected, error.got) from None
     try:
         scaling_exponent(request.beta)
     except InputError:
-        raise InputError("--beta", "a number between 1/2 and 1, ends excluded", repr(request.beta)) from None
+        raise InputError("beta", "a number between 1/2 and 1, ends excluded", repr(request.beta)) from None
     if not 0 < request.rate < 1:
-        raise InputError("--rate", "a number between 0 and 1, ends excluded", repr(request.rate))
+        raise InputError("rate", "a number between 0 and 1, ends excluded", repr(request.rate))
     if request.gamma is not None and not 0 < request.gamma < math.inf:
-        raise InputError("--gamma", "a finite number above 0", repr(request.gamma))
-    for name, value, low, high in (
-        ("--largest-width", request.largest_width, 1, 10**9),
-        ("--seed", request.seed, 0, 2**32 - 1),
-    ):
-        validation.whole_number(name, value, low, high)
+        raise InputError("gamma", "a finite number above 0", repr(request.gamma))
+    validation.whole_number("largest_width", request.largest_width, 1, 10**9)
+    validation.seed(request.seed)
     X, y = problem.X, problem.y
     if len(y) < 2:
-        raise InputError("--data", "at least 2 points", str(len(y)))
+        raise InputError("data", "at least 2 points", str(len(y)))
     if max(np.abs(X).max(), np.abs(y).max()) > _LARGEST:
-        raise InputError("--data", f"numbers of at most {_LARGEST:.0e} in size", "a larger one: rescale the data")
+        raise InputError("data", f"numbers of at most {_LARGEST:.0e} in size", "a larger one: rescale the data")
     _distinct(X, y)
     if len(y) > MOST_POINTS:
         raise InputError(
-            "--data",
+            "data",
             f"at most {MOST_POINTS} points, for which the spectrum of the limit NTK can be enclosed",
             f"{len(y)}: plan for a subset of them, in the knowledge that smaller eigenvalues come with every point added",
         )
     if not y.any():
-        raise InputError("--data", "a target that is not 0", f"{len(y)} zeros, which f = 0 fits: there is nothing to plan")
+        raise InputError("data", "a target that is not 0", f"{len(y)} zeros, which f = 0 fits: there is nothing to plan")
 
 
 def _distinct(X: Array, y: Array) -> None:
@@ -77,7 +76,5 @@ def _distinct(X: Array, y: Array) -> None:
         if differ
         else "their targets agree, so keep one of each"
     )
-    raise DegenerateKernelError(
-        f"--data: expected distinct inputs, got equal points {named}{more} (counted from 1): λ_min of the limit NTK is "
-        f"exactly 0; {reason}"
-    )
+    zero = f"equal points {named}{more} (counted from 1): λ_min of the limit NTK is exactly 0; {reason}"
+    raise EqualInputsError("data", "distinct inputs", zero)

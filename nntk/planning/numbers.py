@@ -23,7 +23,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; checked by `check`. `gamma` None: the largest γ that meets the rate in every mode."""
+    """What is asked for; checked by `check`.
+
+    gamma   None: the largest γ that meets the rate in every mode.
+    law     of the output weights at initialization, a name in the registries of laws.
+    """
 
     beta: float = 0.75
     rate: float = 0.5
@@ -31,6 +35,7 @@ class Request:
     gamma: float | None = None
     largest_width: int = 2**18
     seed: int = 0
+    law: str = "uniform"
 
 
 @dataclass(frozen=True)
@@ -137,13 +142,15 @@ class Observation:
 class Widths:
     """From which width the damped Hessian is positive definite: guaranteed by (E16), and observed.
 
-    rho           |y||h|/M, the bound of (1/M)Σ|rₘ|h(xₘ) in (E16); None where σ' or σ'' is unbounded.
+    largest_c     sup|c| under the initial law; None where there is none.
+    rho           |y||h|/M, the bound of (1/M)Σ|rₘ|h(xₘ) in (E16); None where c, σ' or σ'' is unbounded.
     guaranteed    from (E16) and `rho`; None without it.
     planned       the guaranteed one if it is at most `largest_width`, else the first observed, else the guaranteed one.
     feasible      is the planned width at most `largest_width`?
     deviation     N^-min(β-1/2, 1-β) at the planned width, or at `largest_width` if that is not feasible.
     """
 
+    largest_c: float | None
     rho: Size | None
     guaranteed: Size | None
     observation: Observation

@@ -62,7 +62,7 @@ def make_plan(
     tell, keep = stage or (lambda name: None), finished or (lambda id, part: None)
     with ctx.workprec(_WORK):
         tell("spectrum of the limit NTK")
-        values, proved = _enclosed(problem.X, request.activation)
+        values, proved = _enclosed(problem.X, request)
         gamma = arb(request.gamma) if request.gamma is not None else _largest_gamma(values[-1], request.rate)
         spectrum = _spectrum(values, proved, gamma, request.rate)
         keep("spectrum", spectrum)
@@ -85,19 +85,20 @@ def make_plan(
     return Plan(request, M, d, problem.source, spectrum, widths, cost, alternatives)
 
 
-def _enclosed(X: Array, activation: str) -> tuple[Array, bool]:
+def _enclosed(X: Array, request: Request) -> tuple[Array, bool]:
     """Eigenvalues of the limit NTK (E9), descending, and whether they are enclosed or estimated."""
+    law = ref.InitialLaw(request.law)
     try:
-        return ref.limit_spectrum(X, activation, Ball(_BITS)), True
+        return ref.limit_spectrum(X, request.activation, Ball(_BITS), law=law), True
     except UnprovedError:
-        estimates = ref.limit_spectrum(X, activation, Multiprecision(16))
+        estimates = ref.limit_spectrum(X, request.activation, Multiprecision(16), law=law)
         return Ball(_WORK).array(estimates), False
     except QuadratureError:
         raise
     except PrecisionError:
         raise PrecisionError(
-            "--data: expected a smallest eigenvalue of the limit NTK that can be told from 0, got none within "
-            f"{Ball(_BITS).max_bits} bits: inputs are nearly equal, or the kernel of {activation!r} on them is singular"
+            f"the smallest eigenvalue of the limit NTK cannot be told from 0 within {Ball(_BITS).max_bits} bits: inputs are "
+            f"nearly equal, or the kernel of {request.activation!r} on them is singular"
         ) from None
 
 
@@ -177,7 +178,9 @@ def _widths(
     feasible = planned is not None and planned <= request.largest_width
     width = planned if feasible else request.largest_width
     exponent = min(request.beta - 0.5, 1 - request.beta)
+    largest_c = ref.LAWS[request.law].bound
     return Widths(
+        largest_c=largest_c if largest_c < math.inf else None,
         rho=None if rho is None else Size.of(rho),
         guaranteed=None if guaranteed is None else Size.of(guaranteed),
         observation=observation,
@@ -188,12 +191,13 @@ def _widths(
 
 
 def _residual_bound(problem: Problem, request: Request) -> arb | None:
-    """A bound of (1/M)Σₘ|rₘ|h(xₘ) (E16) for every network with |cᵢ| ≤ 1 and every residual with |r| ≤ |y|; None without one.
+    """A bound of (1/M)Σₘ|rₘ|h(xₘ) (E16) for every network drawn by the law and every residual with |r| ≤ |y|; None without one.
 
-    h(x) ≤ ½(Kq² + √(K²q⁴ + 4s²q²)), K = sup|σ''|, s = sup|σ'|, q = |x̃| (E15); then Cauchy-Schwarz: |y||h|/M.
+    h(x) ≤ ½(Kq² + √(K²q⁴ + 4s²q²)), K = sup|c| sup|σ''|, s = sup|σ'|, q = |x̃| (E15); then Cauchy-Schwarz: |y||h|/M.
     """
     balls = Ball(_WORK)
     _, s, K = (arb(v) for v in ref.activation(request.activation).suprema(balls))
+    K *= arb(ref.LAWS[request.law].bound)
     if not (s.is_finite() and K.is_finite()):
         return None
     X, y = balls.array(problem.X), balls.array(problem.y)
@@ -253,7 +257,8 @@ def _alternative(gamma: arb, values: Array, rho: arb | None, request: Request) -
 def _draw(problem: Problem, request: Request, width: int, draw: int = 0) -> tuple[fast.ShallowNet, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(request.seed + draw)
     X, y = torch.tensor(problem.X), torch.tensor(problem.y)
-    return fast.ShallowNet(width, X.shape[1], beta=request.beta, activation=request.activation, generator=generator), X, y
+    options: dict[str, Any] = {"beta": request.beta, "activation": request.activation, "law": request.law}
+    return fast.ShallowNet(width, X.shape[1], **options, generator=generator), X, y
 
 
 def _observe(problem: Problem, request: Request, gamma: arb) -> Observation:

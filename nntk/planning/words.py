@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nntk.planning.numbers import Alternative, Cost, Mode, Plan, Size
+from nntk.planning.numbers import Alternative, Cost, Mode, Plan, Request, Size
 from nntk.reporting.terminal import text
 
 __all__ = ["outcome", "say", "show"]
@@ -39,7 +39,8 @@ def show(out: Console, made: Plan) -> None:
     """Print a plan: its tables, and what follows from them."""
     request = made.request
     at_rate = f"≥ {_percent(request.rate)} a step"
-    _table(out, f"Regularization ({request.activation}, β = {request.beta:g})", ("", "", ""), _regularization(made))
+    law = "" if request.law == Request.law else f", c {request.law}"
+    _table(out, f"Regularization ({request.activation}{law}, β = {request.beta:g})", ("", "", ""), _regularization(made))
     _table(out, "Width from which the damped Hessian is positive definite", ("", "", ""), _width(made))
     columns = ("mode", "eigenvalue λ", at_rate, "Newton", "gradient descent")
     _table(out, "Half-lives of the error in steps, in the limit of infinite width", columns, _mode_rows(made.spectrum.modes))
@@ -87,11 +88,13 @@ def _regularization(made: Plan) -> list[tuple[str, str, str]]:
 
 
 def _width(made: Plan) -> list[tuple[str, str, str]]:
-    seen, request = made.widths.observation, made.request
+    seen, request, largest_c = made.widths.observation, made.request, made.widths.largest_c
     if made.widths.rho is None:
-        rows = [("guaranteed", "none", f"σ' or σ'' of {request.activation} is unbounded")]
+        unbounded = f"σ' or σ'' of {request.activation}" if largest_c is not None else f"c under the law {request.law}"
+        rows = [("guaranteed", "none", f"{unbounded} is unbounded")]
     else:
-        rows = [("guaranteed", _width_text(made.widths.guaranteed), "as long as all |c| ≤ 1 and the residual is at most |y|")]
+        remark = f"as long as all |c| ≤ {largest_c:g} and the residual is at most |y|"
+        rows = [("guaranteed", _width_text(made.widths.guaranteed), remark)]
     if seen.looked_up_to == 0:
         return [*rows, ("first observed", "not looked", seen.reason)]
     if seen.sufficient is not None:
@@ -165,11 +168,13 @@ def _conclusion(made: Plan) -> list[str]:
     if made.alternatives is not None and made.alternatives.suggestion is not None:
         lines.append(_instead(made.alternatives.suggestion, made.alternatives.suggestion_cost, made))
     width = made.widths.planned if made.widths.feasible else Size.of(made.request.largest_width)
+    largest_c = made.widths.largest_c
+    c = "" if largest_c is None else f"|c| ≤ {largest_c:g} and "
     lines.append(
         "What the limit leaves open: a network of width N deviates from it by an order of N^-min(β-1/2, 1-β), "
         f"{made.widths.deviation.text(2)} at N = {_width_text(width)}, with constants that grow with 1/γ; and its parameters "
-        "move by an order of N^-(1-β)/γ, so that |c| ≤ 1 and a residual of at most |y| are assumptions about a "
-        "training, not results."
+        f"move by an order of N^-(1-β)/γ, so that {c}a residual of at most |y| "
+        f"{'are assumptions' if c else 'is an assumption'} about a training, not {'results' if c else 'a result'}."
     )
     return lines
 

@@ -21,7 +21,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import nntk_reference as reference
-from nntk.strategies import Problem, problems
+from nntk.strategies import Example as Problem
+from nntk.strategies import problems
 from nntk_accelerated import (
     ACTIVATIONS,
     AcceleratedError,

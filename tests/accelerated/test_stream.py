@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nntk_reference as reference
-from nntk.strategies import Problem as Case
+from nntk.strategies import Example as Case
 from nntk.strategies import problems
 from nntk_accelerated import ACTIVATIONS, ShallowNet, SingularSystemError, stream
 from nntk_accelerated.problem import Problem, problem

@@ -18,7 +18,8 @@ from flint import arb, ctx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from nntk.strategies import Problem, problems
+from nntk.strategies import Example as Problem
+from nntk.strategies import problems
 from nntk_reference import (
     ACTIVATIONS,
     FLOAT64,

@@ -13,7 +13,8 @@ from flint import arb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nntk.strategies import Problem, networks, problems
+from nntk.strategies import Example as Problem
+from nntk.strategies import networks, problems
 from nntk_reference import LAWS, InitialLaw, InputError, Multiprecision, Network, newton_step, outputs, sample_network
 
 

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 import nntk_proofs_checks
-from nntk import drawing
 from nntk.cli import app
 from nntk.crosscheck import check_optimizer
 from nntk.crosscheck.report import card
+from nntk.reporting import drawing
 from nntk_proofs_checks import Claim, Effort, Evidence, Finding, Panel, Problem, Series
 from nntk_proofs_checks.claim import unmet
 from nntk_reference import Verdict
@@ -284,7 +284,7 @@ def test_a_figure_that_cannot_be_drawn_is_said_and_costs_nothing_else(report: Ca
 
 
 def test_template_is_part_of_the_package() -> None:
-    templates = resources.files("nntk").joinpath("templates")
+    templates = resources.files("nntk.reporting").joinpath("templates")
     assert templates.joinpath("base.html.j2").read_text("utf-8").startswith("<!doctype html>")
     for name in ("verify", "crosscheck"):
         assert templates.joinpath(f"{name}.html.j2").read_text("utf-8").startswith('{% extends "base.html.j2" %}')
