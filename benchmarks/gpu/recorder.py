@@ -105,7 +105,7 @@ _done: dict[str, dict[str, Any]] = {}
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Join set-up, call and tear-down of a test; send it after the last."""
-    test = _done.setdefault(report.nodeid, {"id": report.nodeid, "outcome": "passed", "seconds": 0.0})
+    test = _done.setdefault(report.nodeid, {"id": report.nodeid, "outcome": "passed", "seconds": 0.0, "why": ""})
     test["seconds"] += report.duration
     if report.failed:
         test |= {"outcome": "failed", "why": str(report.longrepr)[-MESSAGE:]}
@@ -118,4 +118,4 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.shouldstop:
-        send(stopped=f"{session.shouldstop}: some of the {len(session.items)} tests were not reached")
+        send(why=f"{session.shouldstop}: some of the {len(session.items)} tests were not reached")

@@ -187,61 +187,61 @@ def _end(child: subprocess.Popen[bytes]) -> None:
                 child.wait(patience)
 
 
-def run_part(part: Part, report: Report, limit: float, log: Path) -> None:
-    """Run a part and put its result into the report, growing as it is heard of."""
+def run_part(part: Part, report: Report, limit: float, log: Path) -> dict[str, Any]:
+    """Run a part and put its result into the report, growing as it is heard of; returns what else it sent."""
     result: dict[str, Any] = {
         "id": part.id,
         "statement": part.statement,
         "complete": False,
         "outcome": "running",
         "seconds": 0.0,
+        "summary": None,
+        "why": None,
+        "wrong": [],
+        "selected": None,
+        "counts": {"passed": 0, "failed": 0, "skipped": 0},
+        "tests": [],
+        "measurements": [],
     }
-    start, refusals = time.monotonic(), []
+    start, aside = time.monotonic(), dict[str, Any]()
 
     def heard(line: dict[str, Any]) -> None:
-        if "left_out" in line:
-            refusals.append(line["left_out"])
-            return
-        if line and result not in report.results:
-            report.results.append(result)
         for key, value in line.items():
-            if key == "tests":
-                result.setdefault(key, []).extend(value)
+            if key not in result:
+                aside[key] = value
+            elif isinstance(value, list):
+                result[key].extend(value)
             else:
                 result[key] = value
+        for test in line.get("tests", []):
+            result["counts"][test["outcome"]] += 1
+        if line and "left_out" not in aside and result not in report.results:
+            report.results.append(result)
         result["seconds"] = time.monotonic() - start
         report.update()
 
-    # A part that was late, or that a signal of this run ends, keeps "complete": false.
     try:
-        ended = run([*part.arguments], limit, log, heard)
+        ended = run(part.arguments, limit, log, heard)
     except Stopped:
-        _judge(result, None, "stopped")
+        result |= {"outcome": _outcome(result), "why": "stopped"}
         raise
-    result["seconds"] = ended.seconds
-    if refusals:
-        report.skip(part.id, refusals[0], cannot=True)
-        return
+    if "left_out" in aside:
+        report.skip(part.id, aside["left_out"], cannot=True)
+        return aside
+    if ended.late:
+        result["why"] = f"not finished within {limit:.0f} s"
+    elif result["why"] is None and ended.status not in (0, 5) and _outcome(result) == "passed":  # pytest's 5: no tests
+        result["wrong"].append(f"its process ended with {ended.status}; the log may say more")
+    cut = ended.late or result["why"] is not None or ended.status not in (0, 1, 5)
+    result |= {"seconds": ended.seconds, "outcome": _outcome(result), "complete": not cut}
     if result not in report.results:
         report.results.append(result)
-    _judge(result, ended, f"not finished within {limit:.0f} s" if ended.late else "")
     report.waiting.remove(part.id)
+    return aside
 
 
-def _judge(result: dict[str, Any], ended: Ended | None, why: str) -> None:
-    """Say how a part came out, from what it sent and how it ended."""
-    tests = result.get("tests", [])
-    if tests:
-        kinds = ("passed", "failed", "skipped")
-        result["counts"] = {kind: sum(test["outcome"] == kind for test in tests) for kind in kinds}
-    wrong = any(test["outcome"] == "failed" for test in tests) or result.get("wrong")
-    told = wrong or "error" in result or result.get("stopped") or ended is None or ended.late
-    if not told and ended is not None and ended.status not in (0, 5):  # pytest's 5: there are no tests
-        wrong, why = True, f"its process ended with {ended.status}; the log may say more"
-    result["outcome"] = "failed" if wrong or "error" in result else "passed"
-    result["complete"] = ended is not None and ended.status in (0, 1, 5) and not ended.late and not result.get("stopped")
-    if why:
-        result["why"] = why
+def _outcome(result: Mapping[str, Any]) -> str:
+    return "failed" if result["wrong"] or result["counts"]["failed"] else "passed"
 
 
 class Clock:
@@ -259,10 +259,10 @@ class Clock:
         """Seconds in proportion to the flops of the last size measured, which was smaller and so no faster a flop."""
         return 1.0 if part.flops is None or self.rate is None else part.flops * self.rate
 
-    def learn(self, part: Part, result: Mapping[str, Any]) -> None:
+    def learn(self, part: Part, calling: float | None) -> None:
         """From the seconds that the calls of a size took."""
-        if part.flops is not None and "calling" in result:
-            self.rate = float(result["calling"]) / part.flops
+        if part.flops is not None and calling is not None:
+            self.rate = calling / part.flops
 
 
 def run_all(chosen: Sequence[Part], report: Report, clock: Clock, folder: Path) -> None:
@@ -276,18 +276,16 @@ def run_all(chosen: Sequence[Part], report: Report, clock: Clock, folder: Path) 
             say(f"{part.id}: {report.left_out[part.id]}")
             continue
         log = folder / ("tests.log" if part.id == "tests" else "steps.log")
-        run_part(part, report, limit, log)
+        clock.learn(part, run_part(part, report, limit, log).get("calling"))
         report.write()
-        result = next((r for r in report.results if r["id"] == part.id), {})
-        clock.learn(part, result)
-        say(f"{part.id}: {told(result) if result else report.left_out[part.id]}")
+        say(f"{part.id}: {report.left_out.get(part.id) or told(report.results[-1])}")
 
 
 def told(result: Mapping[str, Any]) -> str:
     """A result in a line."""
     words = [result["outcome"] if result["complete"] else f"{result['outcome']}, not complete", f"{result['seconds']:.1f} s"]
-    words += [", ".join(f"{n} {kind}" for kind, n in result["counts"].items())] if "counts" in result else []
-    words += [str(result[key]) for key in ("summary", "stopped", "why", "error") if key in result] + result.get("wrong", [])
+    words += [", ".join(f"{n} {kind}" for kind, n in result["counts"].items())] if result["tests"] else []
+    words += [result[key] for key in ("summary", "why") if result[key]] + result["wrong"]
     return "; ".join(words)
 
 

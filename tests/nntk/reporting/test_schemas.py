@@ -25,7 +25,7 @@ from nntk_reference import Verdict
 from tests.nntk.claims import HOLDS, NOT_MET, REFUTED, UNDECIDED, claim, strict
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
-NAMES = ["envelope", "verify", "plan", "crosscheck", "bench"]
+NAMES = ["envelope", "verify", "plan", "crosscheck", "bench", "gpu"]
 
 
 def schema(name: str) -> dict[str, Any]:
