@@ -3,6 +3,7 @@
 #   PYTHON=...              the interpreter that makes .venv (3.11 or later)
 #   HYPOTHESIS_PROFILE=...  dev, ci or deep (see tests/conftest.py); `make test` takes ci
 #   TEST_ARGS, BENCH_ARGS, VERIFY_ARGS   further arguments for pytest and `nntk verify`
+#   GPU_ARGS=...            further arguments for `make gpu`, which alone makes no .venv: see benchmarks/README.md
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -21,12 +22,13 @@ HYPOTHESIS_PROFILE ?= ci
 TEST_ARGS ?=
 BENCH_ARGS ?=
 VERIFY_ARGS ?=
+GPU_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for each worker's linear algebra: the workers already fill the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install verify test lint bench gallery format clean
+.PHONY: help install verify test lint bench gallery gpu format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -56,6 +58,15 @@ bench: $(STAMP) ## run the benchmarks
 
 gallery: $(GALLERY) ## cross-check published optimizers and write docs/gallery.md
 	$(ONE_THREAD) $(BIN)/python -m nntk.gallery --write docs/gallery.md
+
+# A Python that was asked for by name, else that of .venv, else the first one that has torch. Nothing is installed.
+GPU_PYTHONS := $(if $(filter environment command,$(firstword $(origin PYTHON))),$(PYTHON),$(wildcard $(BIN)/python) $(PYTHON) python3)
+
+gpu: ## run what needs a GPU, within ten minutes; without one it says so
+	@for python in $(GPU_PYTHONS); do \
+		if "$$python" -c "import sys, importlib.util as u; sys.exit(u.find_spec('torch') is None)" 2>/dev/null; then break; fi; \
+	done; \
+	exec "$$python" benchmarks/gpu/run.py $(GPU_ARGS)
 
 format: $(STAMP) ## sort imports and lay out the code
 	$(BIN)/ruff check --fix .

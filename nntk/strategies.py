@@ -30,15 +30,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from hypothesis import strategies as st
 
-from nntk_reference import ACTIVATIONS, InputError, Network, outputs
+from nntk_reference import ACTIVATIONS, InputError, Network, outputs, scaling_exponent
 from nntk_reference import activation as activation_entry
 from nntk_reference.arithmetic import Array
-from nntk_reference.network import scaling_exponent
 from nntk_reference.validation import positive, whole_number
 
-__all__ = ["Problem", "data_sets", "networks", "problems", "regularizations"]
+__all__ = ["Example", "data_sets", "networks", "problems", "regularizations"]
 
-Problem: TypeAlias = tuple[Network, Array, Array, float]
+Example: TypeAlias = tuple[Network, Array, Array, float]
 """(net, X, y, gamma)"""
 
 _SIZE = 3.0
@@ -131,7 +130,7 @@ def problems(
     max_gamma: float = 1e3,
     special: bool = True,
     extreme: bool = True,
-) -> st.SearchStrategy[Problem]:
+) -> st.SearchStrategy[Example]:
     """(net, X, y, γ): a network, data of its dimension, and a regularization. Options as in the other three strategies.
 
     Raises InputError for bad options, before anything is drawn.
@@ -142,7 +141,7 @@ def problems(
     gammas = regularizations(min_gamma=min_gamma, max_gamma=max_gamma, extreme=extreme)
 
     @st.composite
-    def build(draw: st.DrawFn) -> Problem:
+    def build(draw: st.DrawFn) -> Example:
         # sizes first: the numbers that come after do not shift their meaning when the shrinker drops some
         width, dim, count = draw(widths), draw(dims), draw(counts)
         name, beta, gamma = draw(names), draw(exponents), draw(gammas)

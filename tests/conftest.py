@@ -7,26 +7,27 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 SLOW_REASON = "slow: run with --run-slow"
 GPU_REASON = "gpu: torch finds no CUDA device"
 
-settings.register_profile("dev", max_examples=25, deadline=None)
-settings.register_profile(
-    "ci",
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    print_blob=True,
+
+def _profiles() -> None:
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:  # `make gpu` goes on without; a module that imports it says so
+        return
     # A loaded machine is slow at drawing examples, too; that says nothing about the code.
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.register_profile(
-    "deep", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "dev")
+    patient = [HealthCheck.too_slow]
+    settings.register_profile("dev", max_examples=25, deadline=None)
+    settings.register_profile(
+        "ci", max_examples=40, deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=patient
+    )
+    settings.register_profile("deep", max_examples=2000, deadline=None, print_blob=True, suppress_health_check=patient)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "dev")
+
+
+_profiles()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, TypeVar
 
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from nntk_accelerated.activations import Activation, activation
@@ -158,12 +157,19 @@ def _full_float32() -> Iterator[None]:
 
 
 @cache
-def _controller() -> ThreadpoolController:
+def _controller() -> Any:
+    """What sets the threads of NumPy's BLAS; None without threadpoolctl, of which a GPU has no need."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
     return ThreadpoolController()
 
 
 def _blas_threads(count: int | None) -> Any:
-    return contextlib.nullcontext() if count is None else _controller().limit(limits=count, user_api="blas")
+    if count is None or _controller() is None:
+        return contextlib.nullcontext()
+    return _controller().limit(limits=count, user_api="blas")
 
 
 NO_TARGETS = object()

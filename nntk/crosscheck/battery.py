@@ -40,7 +40,7 @@ from nntk.crosscheck.setting import (
 )
 from nntk.crosscheck.snippet import snippet
 from nntk.crosscheck.subject import FactoryError, SubjectError, subject
-from nntk.selection import choose
+from nntk.reporting.selection import choose
 from nntk_proofs_checks.claim import Effort, Finding
 from nntk_reference import InputError, Verdict, regularization
 from nntk_reference.validation import positive, whole_number

@@ -14,8 +14,8 @@ from nntk.crosscheck.battery import CheckResult, check_optimizer
 from nntk.crosscheck.checks import CHECKS
 from nntk.crosscheck.report import card, details, heading, record, table
 from nntk.crosscheck.setting import profile as known_profile
-from nntk.reports import write_report
-from nntk.terminal import console, progress
+from nntk.reporting.files import write_report
+from nntk.reporting.terminal import console, progress
 
 __all__ = ["crosscheck"]
 

@@ -40,8 +40,8 @@ from rich.text import Text
 
 from nntk import __version__
 from nntk.crosscheck.battery import CheckResult, Report
-from nntk.reports import environment, plain, seconds
-from nntk.terminal import columns, count, decisive, one_line, text
+from nntk.reporting.envelope import environment, plain
+from nntk.reporting.terminal import columns, count, decisive, one_line, seconds, text
 from nntk_proofs_checks.claim import Effort
 
 __all__ = ["as_text", "card", "details", "heading", "record", "summary", "table", "verdict"]
@@ -242,7 +242,7 @@ def command(report: Report, id: str) -> str:
 
 def card(report: Report) -> str:
     """The card as one HTML page, figures inline."""
-    from nntk.html import page  # with matplotlib, which nothing else here needs
+    from nntk.reporting.html import page  # with matplotlib, which nothing else here needs
 
     made = record(report)
     made["verdict"] = verdict(report)

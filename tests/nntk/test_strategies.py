@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from nntk import strategies
-from nntk.strategies import Problem, data_sets, networks, problems, regularizations
+from nntk.strategies import Example, data_sets, networks, problems, regularizations
 from nntk_reference import (
     ACTIVATIONS,
     Ball,
@@ -53,7 +53,7 @@ def sample(strategy: st.SearchStrategy[Any], count: int = 400) -> list[Any]:
 
 
 @cache
-def drawn_problems() -> list[Problem]:
+def drawn_problems() -> list[Example]:
     return sample(problems())
 
 
@@ -68,12 +68,12 @@ def neurons(net: Network) -> np.ndarray:
     return np.column_stack([net.c, net.w, net.eta])
 
 
-def largest(problem: Problem) -> float:
+def largest(problem: Example) -> float:
     net, X, y, _ = problem
     return max(float(np.abs(a).max()) for a in (net.c, net.w, net.eta, X, y))
 
 
-CASES: dict[str, Callable[[Problem], bool]] = {
+CASES: dict[str, Callable[[Example], bool]] = {
     "N < M": lambda p: p[0].width < len(p[1]),
     "N = M": lambda p: p[0].width == len(p[1]),
     "N > M": lambda p: p[0].width > len(p[1]),
@@ -136,7 +136,7 @@ def test_options_switch_the_special_and_the_extreme_off(monkeypatch: pytest.Monk
         extreme=False,
     )
 )
-def test_bounds_are_kept(problem: Problem) -> None:
+def test_bounds_are_kept(problem: Example) -> None:
     net, X, y, gamma = problem
     assert 2 <= net.width <= 3
     assert 2 <= net.dim <= 4
@@ -162,7 +162,7 @@ def test_every_example_is_valid(net: Network, data: tuple[np.ndarray, np.ndarray
 
 @settings(max_examples=200)
 @given(problems())
-def test_float64_results_are_finite_even_at_extreme_scales(problem: Problem) -> None:
+def test_float64_results_are_finite_even_at_extreme_scales(problem: Example) -> None:
     net, X, y, gamma = problem
     # RangeError would be raised if one of these were not finite
     outputs(net, X)
@@ -186,7 +186,7 @@ def test_a_sample_is_the_same_in_every_run() -> None:
 SEARCH = settings(max_examples=5000, derandomize=True, database=None, deadline=None)
 
 
-def smallest(condition: Callable[[Problem], bool], **options: Any) -> Problem:
+def smallest(condition: Callable[[Example], bool], **options: Any) -> Example:
     return find(problems(**options), condition, settings=SEARCH)
 
 

@@ -1,0 +1,1 @@
+"""The commands of `nntk`, a module each: options, run, report. Nothing heavy is imported before a command runs."""

@@ -1,0 +1,1 @@
+"""Planning a training: which regularization, width and cost a data set asks for (`nntk plan`)."""

@@ -1,0 +1,1 @@
+"""What every command reports with: one envelope, files, the terminal, HTML pages and figures."""

@@ -1,0 +1,32 @@
+"""Which of a registry's entries a command is to run."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from nntk_reference import InputError
+
+__all__ = ["UnknownIdError", "choose"]
+
+_NEAR = 0.6
+"""How like (difflib's ratio) an id must be to be offered for another."""
+
+
+class UnknownIdError(InputError):
+    """No entry has this id; the message offers one that is near."""
+
+
+def choose(argument: str, entries: Sequence[str], registry: Iterable[str]) -> list[str]:
+    """The ids that `entries` name, in the registry's order; an entry is an id, or several with commas between.
+
+    Blanks around an id do not count. Raises UnknownIdError, which names the argument, also for an id that is empty.
+    """
+    known = list(registry)
+    ids = [id.strip() for entry in entries for id in entry.split(",")]
+    for id in ids:
+        if id not in known:
+            near = difflib.get_close_matches(id.lower(), known, n=1, cutoff=_NEAR)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UnknownIdError(argument, f"one of {', '.join(known)}", f"{id!r}{hint}" if id else "an empty id")
+    return [id for id in known if id in ids]
