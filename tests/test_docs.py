@@ -7,11 +7,14 @@ import doctest
 import importlib
 import io
 import re
+import runpy
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,6 +176,39 @@ def test_a_wrong_output_is_noticed(shown: str, printed: str) -> None:
 )
 def test_digits_that_vary_are_no_difference(shown: str, printed: str) -> None:
     assert not list(differences(shown, printed, ("2e-16",)))
+
+
+def test_the_training_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--width", "1000", "--gamma", "1", "--steps", "2"])
+    monkeypatch.delenv("RANK", raising=False)
+    runpy.run_path(str(ROOT / "docs" / "examples" / "train.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["step 0", "step 1"]
+
+
+@pytest.mark.parametrize("page", WRITTEN)
+def test_commands_on_a_page_have_the_options_they_are_shown_with(page: str) -> None:
+    import typer
+
+    from nntk.cli import app
+
+    group: Any = typer.main.get_command(app)
+    blocks = re.findall(r"^```console\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^(?:\$ )?(?:\.venv/bin/)?nntk (.+)$", "".join(blocks), re.MULTILINE)
+    for line in [*shown, *re.findall(r"`nntk ([^`]+)`", prose(read(page)))]:
+        command, words = group, line.split("#")[0].split()
+        while hasattr(command, "commands") and words and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        known = {option for parameter in command.params for option in parameter.opts} | {"-h", "--help"}
+        for word in words:
+            assert not word.startswith("-") or word in known, f"{page}: nntk {line}"
+
+
+def test_targets_that_are_mentioned_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for page in WRITTEN:
+        mentioned = set(re.findall(r"(?:`|^\$ )make ([a-z]\w+)", read(page), re.MULTILINE))
+        assert mentioned <= targets, page
 
 
 # --- links and names -------------------------------------------------------------------------------------------------
