@@ -29,14 +29,21 @@ _UNBOUNDED = (
 class RegularizedNewton(torch.optim.Optimizer):
     """θ ← θ - lr (H + γ_N I)⁻¹ ∇L (E6) on all data at once, exact at every step, for a ShallowNet.
 
+    >>> import torch
+    >>> from nntk_accelerated import RegularizedNewton, ShallowNet
     >>> net = ShallowNet(1000, 1, beta=0.75, generator=torch.Generator().manual_seed(0))
     >>> X = torch.linspace(0, 1, 8, dtype=torch.float64)[:, None]
-    >>> y = torch.sin(X[:, 0])
+    >>> y = torch.sin(3 * X[:, 0])
     >>> optimizer = RegularizedNewton(net, gamma=1.0)
-    >>> step = optimizer.step(X, y)  # a NewtonStep: loss, residual, certificate, damping, …
+    >>> step = optimizer.step(X, y)  # a NewtonStep: loss, damping, residual, certificate, …
     >>> step.certificate.verdict
     'positive definite'
-    >>> loss = optimizer.bind(X, y).step(lambda: torch.nn.functional.mse_loss(net(X), y))  # for code that calls step(closure)
+
+    Code that calls step(closure) gives the data first, and gets the closure's loss back:
+
+    >>> optimizer = optimizer.bind(X, y)
+    >>> optimizer.step(lambda: (net(X) - y).square().mean()).item() < 2 * step.loss
+    True
 
     net            a ShallowNet, or parameter groups {"params": […], "lr": …} that together hold just its three parameters, with
                    of=net; a group's lr scales its parameters' part of the one joint step.
