@@ -116,7 +116,7 @@ RECIPES = ("swish", "two-intervals")
 
 
 @pytest.fixture
-def registries() -> Iterator[None]:
+def without_recipes() -> Iterator[None]:
     """The registries, which the recipes add to, are left as they were."""
     import nntk_accelerated
     import nntk_reference
@@ -135,7 +135,7 @@ def registries() -> Iterator[None]:
         registry.update(before)
 
 
-@pytest.mark.usefixtures("registries")
+@pytest.mark.usefixtures("without_recipes")
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(read(page))])
 def test_examples_on_a_page_run_and_print_what_is_shown(page: str) -> None:
     """In order, in one namespace, as a reader would type them."""

@@ -267,16 +267,16 @@ def swish_jets(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
     return z * s, s + z * s * complement, s * complement * (2 - z * ar.tanh(z / 2))
 
 
-SWISH = Activation("made_up", swish_jets, lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)))
+SWISH = Activation("swish", swish_jets, lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)))
 
 
 def test_a_name_is_given_once(registered: Callable[[Activation], Activation]) -> None:
     registered(SWISH)
-    with pytest.raises(InputError, match="made_up"):
+    with pytest.raises(InputError, match="swish"):
         register(SWISH)
     with pytest.raises(InputError, match="not yet in use"):
         register(ACTIVATIONS["tanh"])
-    assert activation("made_up") is SWISH
+    assert activation("swish") is SWISH
 
 
 @pytest.mark.parametrize(("wrong", "offered"), [("tahn", "tanh"), ("Sine", "sin"), ("logstic", "logistic"), ("ReLU", "relu")])
@@ -301,7 +301,7 @@ def test_the_registry_is_left_as_it_was() -> None:
 def test_one_entry_makes_a_new_activation_work_everywhere(registered: Callable[[Activation], Activation]) -> None:
     registered(SWISH)
     X, y = np.array([[-0.4], [0.1], [0.9]]), np.array([0.3, -0.2, 0.5])
-    net = sample_network(4, 1, beta=0.75, activation="made_up", seed=3)
+    net = sample_network(4, 1, beta=0.75, activation="swish", seed=3)
     ball = newton_step(net, X, y, 1.0, arithmetic=Ball(150))
     mp = newton_step(net, X, y, 1.0, arithmetic=Multiprecision(30))
     float64 = newton_step(net, X, y, 1.0)
@@ -312,18 +312,18 @@ def test_one_entry_makes_a_new_activation_work_everywhere(registered: Callable[[
     # float64's update as that of a linear system: the residual over (A, Δ, b) is of rounding size
     assert float64.residual <= THRESHOLD * net.parameters * 2.0**-52
 
-    estimated = enclose_limit_ntk(X, "made_up", bits=40)
+    estimated = enclose_limit_ntk(X, "swish", bits=40)
     assert not estimated.proved
     assert "Hermite" in estimated.method
-    with pytest.raises(UnprovedError, match="made_up"):
-        limit_ntk(X, "made_up", Ball(64))
-    kernel = limit_ntk(X, "made_up")
+    with pytest.raises(UnprovedError, match="swish"):
+        limit_ntk(X, "swish", Ball(64))
+    kernel = limit_ntk(X, "swish")
     assert np.array_equal(kernel, kernel.T)
 
     # The same with a strip is proved, and must agree. For |Im z| ≤ y < π: |z/(1 + e^(-z))| ≤ (|x| + y)/cos(y/2).
     strip = Strip(math.pi, lambda y, ar: (y / ar.cos(y / 2), 1 / ar.cos(y / 2)))
-    registered(Activation("made_up_strip", swish_jets, SWISH.suprema, strip=strip))
-    proved = enclose_limit_ntk(X, "made_up_strip", bits=80)
+    registered(Activation("swish_strip", swish_jets, SWISH.suprema, strip=strip))
+    proved = enclose_limit_ntk(X, "swish_strip", bits=80)
     assert proved.proved
     for a, b, value in zip(proved.kernel.flat, estimated.kernel.flat, kernel.flat, strict=True):
         assert a.overlaps(b)
