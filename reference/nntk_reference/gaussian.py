@@ -5,7 +5,7 @@ With z = √a u, z' = √a' u', where u, u' are standard normal of correlation �
     E[σ(z)σ(z')] = Σₖ cₖ(a) cₖ(a') ρᵏ,    cₖ(a) = E[σ(√a u) heₖ(u)],    heₖ = Heₖ/√k!,
 
 and E[σ'(z)σ'(z')] = Σₖ k cₖ(a) cₖ(a') ρᵏ⁻¹/√(aa') by Stein's lemma. So one-dimensional integrals, one set for each data point,
-give every pair. They are done by the trapezoidal rule on u = jh, whose errors are bounded as follows (docs/theory.md):
+give every pair. They are done by the trapezoidal rule on u = jh, whose errors are bounded as follows (docs/numerics.md):
 
 * aliasing, by the strip |Im u| ≤ s on which |σ(√a u)| ≤ A + B√a|Re u|:  2 e^(s²/2) (A + B√a) e^(s√k) / (e^(2πs/h) - 1);
 * the nodes left out beyond U, by Cramér's inequality |heₖ(u)| ≤ 1.09 e^(u²/4);
