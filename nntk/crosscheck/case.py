@@ -34,6 +34,7 @@ __all__ = [
     "Problem",
     "Target",
     "case",
+    "case_at",
     "family",
     "ladder",
     "normal_data",
@@ -413,6 +414,11 @@ _LADDER = (
 )
 
 
+def case_at(problem: Problem, theta: Array, source: str) -> Case:
+    """The case at θ, whatever its kind: definite, or indefinite."""
+    return Case(problem, theta, "indefinite" if problem.at(theta).negative else "definite", source)
+
+
 def normal_data(dim: int, points: int, seed: int, dtype: str) -> tuple[Array, Array]:
     """Standard normal X (M, d) and y (M,)."""
     rng = np.random.default_rng([seed, dim, points])
@@ -435,6 +441,4 @@ def family(width: int, X: Array, y: Array, *, seed: int, dtype: str, beta: float
     net = sample_network(width, X.shape[1], beta=beta, seed=np.random.default_rng([seed, width]))
     damping = float(rounded(float(width) ** (1 - 2 * beta), dtype))
     theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
-    problem = Problem(X, y, beta, "tanh", damping)
-    kind = "definite" if problem.at(theta).negative == 0 else "indefinite"
-    return Case(problem, theta, kind, f"seed {seed}, width {width}")
+    return case_at(Problem(X, y, beta, "tanh", damping), theta, f"seed {seed}, width {width}")

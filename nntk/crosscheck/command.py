@@ -10,9 +10,10 @@ from typing import Any
 
 from rich.progress import Progress
 
-from nntk.crosscheck.battery import CheckResult, check_optimizer
+from nntk.crosscheck.battery import check_optimizer
 from nntk.crosscheck.checks import CHECKS
 from nntk.crosscheck.report import card, details, heading, record, table
+from nntk.crosscheck.result import CheckResult
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.reports import write_report
 from nntk.terminal import console, progress

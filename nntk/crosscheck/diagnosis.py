@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nntk.crosscheck.case import Case, Point, case, solved
-from nntk.crosscheck.checks import parts_of
+from nntk.crosscheck.checks.coupling import parts_of
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import SubjectError
 from nntk_reference.arithmetic import Array

@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nntk import __version__
-from nntk.crosscheck.battery import CheckResult, Report
+from nntk.crosscheck.result import CheckResult, Report
 from nntk.reports import environment, plain, seconds
 from nntk.terminal import columns, count, decisive, one_line, text
 from nntk_proofs_checks.claim import Effort

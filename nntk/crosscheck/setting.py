@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +19,7 @@ from nntk_proofs_checks.panel import Panel
 from nntk_reference import InputError
 from nntk_reference.arithmetic import Array
 
-__all__ = ["PROFILES", "NotApplicable", "Profile", "Reading", "Setting", "guarded", "one_step", "profile"]
+__all__ = ["PROFILES", "NotApplicable", "Profile", "Reading", "Setting", "one_step", "profile"]
 
 
 @dataclass(frozen=True)
@@ -179,27 +178,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - what is set here is what the optimizer may use
     torch.manual_seed(seed)
-
-
-@contextmanager
-def guarded() -> Iterator[None]:
-    """Undo what the optimizer does to global state: generators, default dtype, threads, gradient mode, NumPy's errors."""
-    python, numpy_, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    dtype, threads, gradients, errors = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), np.geterr()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_)  # noqa: NPY002
-        torch.set_rng_state(generator)
-        torch.set_default_dtype(dtype)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        torch.set_grad_enabled(gradients)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call alone imports torch's compiler
-            torch.use_deterministic_algorithms(deterministic)
-        np.seterr(**errors)
 
 
 def refuse_missing_device(device: str) -> None:

@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from nntk.crosscheck.battery import TIME_LIMIT, CheckResult, Report, check_optimizer, read_expected_failures
+from nntk.crosscheck.battery import check_optimizer
 from nntk.crosscheck.checks import CHECKS
+from nntk.crosscheck.options import TIME_LIMIT, read_expected_failures
+from nntk.crosscheck.result import CheckResult, Report
 from nntk_reference import InputError, Verdict
 
 __all__ = ["Candidate", "CheckFailed", "candidate", "parametrize_with_checks"]
