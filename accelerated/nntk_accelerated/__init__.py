@@ -1,6 +1,6 @@
 """Accelerated implementation of the regularized Newton method for wide shallow networks, on torch: exact steps in O(N)."""
 
-from nntk_accelerated.activations import ACTIVATIONS, Activation
+from nntk_accelerated.activations import ACTIVATIONS, Activation, activation, register
 from nntk_accelerated.certificate import Certificate
 from nntk_accelerated.errors import (
     AcceleratedError,
@@ -13,9 +13,12 @@ from nntk_accelerated.errors import (
     SingularSystemError,
     UnknownActivationError,
 )
+from nntk_accelerated.laws import LAWS, InitialLaw, OutputLaw, register_law
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.optimizer import RegularizedNewton
+from nntk_accelerated.prepared import PreparedNetwork, prepare
 from nntk_accelerated.quantities import Modes, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from nntk_accelerated.scaling import regularization
 from nntk_accelerated.sharding import init_process_group
 from nntk_accelerated.spectrum import (
     Inertia,
@@ -32,16 +35,20 @@ from nntk_accelerated.step import NewtonStep, gauss_newton_step, newton_step
 
 __all__ = [
     "ACTIVATIONS",
+    "LAWS",
     "AcceleratedError",
     "Activation",
     "Certificate",
     "IndefiniteError",
     "Inertia",
+    "InitialLaw",
     "InputError",
     "MemoryLimitError",
     "MinEigenvalue",
     "Modes",
     "NewtonStep",
+    "OutputLaw",
+    "PreparedNetwork",
     "ProcessGroupError",
     "RangeError",
     "RefinementError",
@@ -51,6 +58,7 @@ __all__ = [
     "ShallowNet",
     "SingularSystemError",
     "UnknownActivationError",
+    "activation",
     "gauss_newton_nntk",
     "gauss_newton_step",
     "inertia",
@@ -62,6 +70,10 @@ __all__ = [
     "nntk",
     "ntk",
     "outputs",
+    "prepare",
+    "register",
+    "register_law",
+    "regularization",
     "required_gamma",
     "required_width",
     "sufficient_gamma",

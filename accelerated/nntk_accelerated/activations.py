@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nntk_accelerated.errors import UnknownActivationError
+from nntk_accelerated.errors import InputError, UnknownActivationError
 
-__all__ = ["ACTIVATIONS", "ERROR", "Activation", "activation"]
+__all__ = ["ACTIVATIONS", "ERROR", "Activation", "activation", "register"]
 
 ERROR = 16.0
 """Bound on |computed - exact| / (u · max(1, |exact|)) of every jet on |z| ≤ 50, u the unit roundoff. The tests ask for half.
@@ -32,12 +32,27 @@ class Activation:
     function  σ, elementwise, differentiable by autograd and torch.func.
     jets      (z, order) ↦ (σ(z), …, σ^(order)(z)), order 0, 1 or 2, elementwise; may overwrite z.
     bounds    |z| ≤ t ↦ bounds on (|σ|, |σ'|, |σ''|, |σ'''|), elementwise on t or constants; infinite where there is none.
+    compiled  the number of its branch in the loops of `fused`; None for those that torch computes.
     """
 
     name: str
     function: Callable[[Tensor], Tensor]
     jets: Callable[[Tensor, int], tuple[Tensor, ...]]
     bounds: Callable[[Tensor], tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float]]
+    compiled: int | None = None
+
+
+ACTIVATIONS: dict[str, Activation] = {}
+
+
+def register(entry: object) -> Activation:
+    """Add an activation under its name; every function of the package then accepts it. Raises InputError on a name in use."""
+    if not isinstance(entry, Activation):
+        raise InputError("entry", "an Activation", repr(entry))
+    if entry.name in ACTIVATIONS:
+        raise InputError("activation", "a name not yet in use", repr(entry.name))
+    ACTIVATIONS[entry.name] = entry
+    return entry
 
 
 def activation(name: object) -> Activation:
@@ -110,19 +125,17 @@ def _capped(t: Tensor, slope: float, most: float) -> Tensor:
     return (slope * t).clamp_max(most)
 
 
-ACTIVATIONS = {
-    entry.name: entry
-    for entry in (
-        Activation("tanh", torch.tanh, _tanh, lambda t: (_capped(t, 1, 1), 1.0, _capped(t, 2, 0.7699), 2.0)),
-        Activation("erf", torch.erf, _erf, lambda t: (_capped(t, 1.1284, 1), 1.1284, _capped(t, 2.2568, 0.9679), 2.2568)),
-        Activation("sin", torch.sin, _sin, lambda t: (_capped(t, 1, 1), 1.0, _capped(t, 1, 1), 1.0)),
-        Activation("logistic", torch.sigmoid, _logistic, lambda t: (1.0, 0.25, _capped(t, 0.125, 0.0963), 0.125)),
-        Activation(
-            "softplus", lambda z: torch.logaddexp(z, torch.zeros_like(z)), _softplus, lambda t: (t + 0.6932, 1.0, 0.25, 0.0963)
-        ),
-        Activation("gelu", nn.functional.gelu, _gelu, lambda t: (t, 1.129, 0.7979, 0.78)),
-        # The slope jumps at 0, where z's rounding error decides: no bound on its change.
-        Activation("relu", torch.relu, _relu, lambda t: (t, 1.0, math.inf, 0.0)),
-        Activation("square", torch.square, _square, lambda t: (t * t, 2 * t, 2.0, 0.0)),
-    )
-}
+for _entry in (
+    Activation("tanh", torch.tanh, _tanh, lambda t: (_capped(t, 1, 1), 1.0, _capped(t, 2, 0.7699), 2.0), compiled=0),
+    Activation("erf", torch.erf, _erf, lambda t: (_capped(t, 1.1284, 1), 1.1284, _capped(t, 2.2568, 0.9679), 2.2568)),
+    Activation("sin", torch.sin, _sin, lambda t: (_capped(t, 1, 1), 1.0, _capped(t, 1, 1), 1.0)),
+    Activation("logistic", torch.sigmoid, _logistic, lambda t: (1.0, 0.25, _capped(t, 0.125, 0.0963), 0.125), compiled=1),
+    Activation(
+        "softplus", lambda z: torch.logaddexp(z, torch.zeros_like(z)), _softplus, lambda t: (t + 0.6932, 1.0, 0.25, 0.0963)
+    ),
+    Activation("gelu", nn.functional.gelu, _gelu, lambda t: (t, 1.129, 0.7979, 0.78)),
+    # The slope jumps at 0, where z's rounding error decides: no bound on its change.
+    Activation("relu", torch.relu, _relu, lambda t: (t, 1.0, math.inf, 0.0), compiled=2),
+    Activation("square", torch.square, _square, lambda t: (t * t, 2 * t, 2.0, 0.0), compiled=3),
+):
+    register(_entry)

@@ -24,7 +24,7 @@ from nntk_accelerated.activations import ERROR
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.problem import Problem
 
-__all__ = ["Certificate", "Radii", "certify", "jacobian_bound", "largest", "radii", "rho_bound"]
+__all__ = ["Certificate", "Radii", "certify", "gamma_bound", "jacobian_bound", "largest", "radii", "rho_bound"]
 
 _LARGEST_EIGEN = 4096
 """Largest M whose eigenvalues are computed for step 3."""
@@ -147,6 +147,11 @@ def rho_bound(P: Problem) -> float:
         return most
 
     return largest(P, torch.cat(P.sweep(work))) * (1 + _gamma(2 * P.M + 64, torch.float64))
+
+
+def gamma_bound(P: Problem) -> float:
+    """γ = N^(β-1) ρ, above which (E16) makes H + γ_N I positive definite; infinite where the errors have no bound."""
+    return float(math.pow(P.net.width, P.net.beta - 1) * rho_bound(P))
 
 
 def radii(P: Problem, r: Tensor) -> Radii:

@@ -14,10 +14,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["KINDS", "block_size", "gram_rows", "outputs", "solve"]
-
-KINDS = {"tanh": 0, "logistic": 1, "relu": 2, "square": 3}
-"""Activations made of exponentials and arithmetic."""
+__all__ = ["block_size", "gram_rows", "outputs", "solve"]
 
 # Sums may be reordered and products fused with sums; infinities and nan keep their meaning.
 _SUMS = {"contract", "reassoc", "nsz"}
@@ -93,7 +90,7 @@ def _exp(x: Any) -> Any:
 
 @njit(fastmath=_EXACT, cache=True, error_model="numpy")
 def _jets(kind: int, order: int, z: Any, value: Any, slope: Any, curvature: Any) -> None:
-    """σ, σ', σ'' at z, all (M,); σ'' only for order 2, where it may stand in z's place."""
+    """σ, σ', σ'' at z, all (M,); σ'' only for order 2, where it may stand in z's place. `kind` is `Activation.compiled`."""
     M = z.shape[0]
     if kind == 0:
         for m in range(M):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nntk_accelerated.activations import activation
 from nntk_accelerated.errors import InputError, MemoryLimitError
+from nntk_accelerated.laws import InitialLaw, initial_law
 from nntk_accelerated.sharding import Ranks
 from nntk_accelerated.validation import number, whole_number
 
@@ -21,7 +22,8 @@ class ShallowNet(nn.Module):
     """f(x) = N^(-β) Σᵢ cᵢ σ(wᵢ·x + ηᵢ), equation (E1) of arXiv:2605.08352.
 
     Parameters c (n,), w (n, d), eta (n,). `width` is N; n = N unless the net is one rank's part (see `shard`), where f(x) is
-    still the sum over all ranks. A new net draws c ~ U(-1, 1) and w, η ~ N(0, 1), the law of (E9), from `generator`.
+    still the sum over all ranks. A new net draws its neurons by `generator` from `law`, an InitialLaw or the name of c's law;
+    the default is that of (E9), c ~ U(-1, 1), w and η ~ N(0, 1).
 
     Raises InputError for sizes below 1, β outside (1/2, 1) (the ends need negative_control=True), or a dtype that is neither
     float32 nor float64; UnknownActivationError for a name in no registry entry.
@@ -38,6 +40,7 @@ class ShallowNet(nn.Module):
         *,
         beta: float,
         activation: str = "tanh",
+        law: InitialLaw | str = "uniform",
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         generator: torch.Generator | None = None,
@@ -50,21 +53,24 @@ class ShallowNet(nn.Module):
         if generator is not None and not isinstance(generator, torch.Generator):
             raise InputError("generator", "a torch.Generator", repr(generator))
         self._describe(n, beta, activation, negative_control)
+        drawn_from = initial_law(law)
         where = torch.device("cpu") if generator is None else generator.device
         try:
             device = torch.empty(0, device=device).device
         except (RuntimeError, TypeError, AssertionError) as error:
             raise InputError("device", "a device that torch has", repr(device)) from error
 
-        def draw(law: Any, *size: int) -> nn.Parameter:
-            # float64 first, so that both dtypes start from one network
-            values = law(*size, dtype=torch.float64, device=where, generator=generator)
+        def normal(scale: float, *size: int) -> Tensor:
+            return torch.randn(*size, dtype=torch.float64, device=where, generator=generator).mul_(scale)
+
+        def kept(values: Tensor) -> nn.Parameter:
+            # drawn in float64, so that both dtypes start from one network
             return nn.Parameter(values.to(device=device, dtype=dtype))
 
         try:
-            self.c = draw(lambda *size, **kw: torch.rand(*size, **kw).mul_(2).sub_(1), n)
-            self.w = draw(torch.randn, n, d)
-            self.eta = draw(torch.randn, n)
+            self.c = kept(drawn_from.output.draw(n, generator, where))
+            self.w = kept(normal(drawn_from.w_scale, n, d))
+            self.eta = kept(normal(drawn_from.eta_scale, n))
         except (RuntimeError, MemoryError) as error:
             raise MemoryLimitError(f"{n} neurons of dimension {d} do not fit in memory: lower width") from error
 
@@ -100,6 +106,40 @@ class ShallowNet(nn.Module):
         for name, t in tensors.items():
             setattr(net, name, nn.Parameter(t.detach().clone(memory_format=torch.contiguous_format)))
         return net
+
+    @classmethod
+    def from_theta(cls, theta: Any, *, beta: float, activation: str, negative_control: bool = False) -> ShallowNet:
+        """A net with a copy of θ (N, d+2), a row (cᵢ, wᵢ, ηᵢ) for each neuron, tensor or array. Raises as `from_arrays`."""
+        rows = _floating("theta", theta)
+        if rows.dim() != 2 or rows.shape[0] == 0 or rows.shape[1] < 3:
+            raise InputError("theta", "shape (N, d+2): a row (c, w, eta) for each neuron", f"shape {tuple(rows.shape)}")
+        c, w, eta = rows[:, 0], rows[:, 1:-1], rows[:, -1]
+        return cls.from_arrays(c, w, eta, beta=beta, activation=activation, negative_control=negative_control)
+
+    @property
+    def theta(self) -> Tensor:
+        """A copy of the parameters (n, d+2), a row (cᵢ, wᵢ, ηᵢ) for each neuron held here; without gradients."""
+        return torch.cat([self.c.detach()[:, None], self.w.detach(), self.eta.detach()[:, None]], 1)
+
+    @torch.no_grad()
+    def assign_(self, theta: Tensor) -> ShallowNet:
+        """Put θ (n, d+2) in the place of the parameters, rounded to their dtype; returns the net. Raises InputError."""
+        for parameter, values in zip((self.c, self.w, self.eta), self._columns("theta", theta), strict=True):
+            parameter.copy_(values)
+        return self
+
+    @torch.no_grad()
+    def move_(self, update: Tensor) -> ShallowNet:
+        """Add an update (n, d+2) to the parameters, in place; returns the net. Raises InputError."""
+        for parameter, values in zip((self.c, self.w, self.eta), self._columns("update", update), strict=True):
+            parameter.add_(values)
+        return self
+
+    def _columns(self, name: str, rows: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """(c, w, η) of a tensor (n, d+2)."""
+        if not isinstance(rows, Tensor) or tuple(rows.shape) != (self.c.shape[0], self.dim + 2):
+            raise InputError(name, f"a tensor of shape ({self.c.shape[0]}, {self.dim + 2})", _described(rows))
+        return rows[:, 0], rows[:, 1:-1], rows[:, -1]
 
     def _describe(self, width: int, beta: Any, name: str, negative_control: bool) -> None:
         beta = number("beta", beta)

@@ -14,7 +14,8 @@ from nntk_accelerated.certificate import certify, largest, radii
 from nntk_accelerated.errors import IndefiniteError, InputError, RangeError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.problem import PRECISIONS, memory_guard, problem
-from nntk_accelerated.step import NewtonStep, damping, take
+from nntk_accelerated.scaling import damping
+from nntk_accelerated.step import NewtonStep, take
 from nntk_accelerated.validation import choice, number, positive, whole_number
 
 __all__ = ["RegularizedNewton"]

@@ -219,10 +219,10 @@ def _fused(net: ShallowNet, chosen: Precision, M: int) -> int | None:
     if chosen.working != torch.float64 or net.c.dtype != torch.float64 or M > _LANE_LIMIT or net.dim > _FUSED_DIM:
         return None
     try:
-        from nntk_accelerated import fused
+        from nntk_accelerated import fused  # noqa: F401 - is it there?
     except ImportError:  # numba is an extra
         return None
-    return fused.KINDS.get(net.activation)
+    return activation(net.activation).compiled
 
 
 def _data(name: str, value: Any, net: ShallowNet, dims: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from nntk_accelerated import stream
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.problem import NO_TARGETS, memory_guard, problem
-from nntk_accelerated.step import damping
+from nntk_accelerated.scaling import damping, regularization
 
 __all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "outputs"]
 
@@ -36,7 +36,7 @@ def ntk(net: Any, X: Any, *, normalized: bool = False, precision: str | None = N
     P = problem(net, X, NO_TARGETS, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
         B = mirror_(stream.gram(P, 1.0).G).to(P.dtype).div_(P.M)  # D = I
-        return B.mul_(float(net.width) ** (2 * net.beta - 1)) if normalized else B
+        return B.div_(regularization(1.0, net.width, net.beta)) if normalized else B
 
 
 def nntk(

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, largest, radii, rho_bound
+from nntk_accelerated.certificate import Certificate, Radii, certify, gamma_bound, jacobian_bound, largest, radii, rho_bound
 from nntk_accelerated.errors import InputError, RangeError, SingularSystemError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.problem import Problem, memory_guard, problem
-from nntk_accelerated.step import damping
+from nntk_accelerated.scaling import damping, regularization
 from nntk_accelerated.validation import positive, whole_number
 
 __all__ = [
@@ -181,7 +181,7 @@ def required_gamma(
 ) -> RequiredGamma:
     """The exact threshold -λ_min(H) N^(2β-1) by bisection on the inertia, and the bound (E16). Raises as `min_eigenvalue`."""
     smallest = min_eigenvalue(net, X, y, rtol=rtol, precision=precision, chunk=chunk)
-    unit = float(net.width) ** (2 * net.beta - 1)
+    unit = 1 / regularization(1.0, net.width, net.beta)
     enough = sufficient_gamma(net, X, y, precision=precision, chunk=chunk)
     down, up = 1 - 16 * torch.finfo(torch.float64).eps, 1 + 16 * torch.finfo(torch.float64).eps  # γ N^(1-2β) is rounded, too
     lower, upper = max(0.0, -smallest.upper * unit * down), max(0.0, -smallest.lower * unit * up)
@@ -196,7 +196,7 @@ def sufficient_gamma(net: Any, X: Any, y: Any, *, precision: str | None = None, 
     """
     P = problem(net, X, y, precision=precision, chunk=chunk)
     with memory_guard(P), torch.no_grad():
-        return float(math.pow(P.net.width, P.net.beta - 1) * rho_bound(P))
+        return gamma_bound(P)
 
 
 @dataclass(frozen=True)

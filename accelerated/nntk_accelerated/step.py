@@ -15,9 +15,10 @@ from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_b
 from nntk_accelerated.dense import Factor
 from nntk_accelerated.errors import RangeError, RefinementError
 from nntk_accelerated.problem import PRECISIONS, Problem, memory_guard, problem
-from nntk_accelerated.validation import choice, positive
+from nntk_accelerated.scaling import damping
+from nntk_accelerated.validation import positive
 
-__all__ = ["NewtonStep", "check_damping", "damping", "gauss_newton_step", "newton_step"]
+__all__ = ["NewtonStep", "check_damping", "gauss_newton_step", "newton_step"]
 
 _TARGET = 32.0
 _LIMIT = 1024.0
@@ -67,16 +68,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self.last
         self.last = now
-
-
-def damping(net: Any, gamma: Any, scaling: str = "width") -> float:
-    """μ = γ N^(1-2β) (E5), or γ itself with scaling="fixed". Raises InputError for γ ≤ 0, RangeError if μ underflows."""
-    value = positive("gamma", gamma)
-    choice("scaling", scaling, ("width", "fixed"))
-    mu = value * float(net.width) ** (1 - 2 * net.beta) if scaling == "width" else value
-    if not mu >= torch.finfo(torch.float64).tiny:
-        raise RangeError(f"gamma = {value} gives a damping of {mu}, below the normal numbers")
-    return mu
 
 
 def check_damping(P: Problem, mu: float) -> None:
@@ -137,16 +128,17 @@ def _step(
         return take(P, mu, step, curvature=curvature)
 
 
-def take(P: Problem, mu: float, alpha: float, *, curvature: bool) -> NewtonStep:
-    """The step for a checked problem, damping μ and step size α."""
+def take(P: Problem, mu: float, alpha: float, *, curvature: bool, known: tuple[Tensor, Tensor] | None = None) -> NewtonStep:
+    """The step for a checked problem, damping μ and step size α; `known` are its residual and S, where they are at hand."""
     check_damping(P, mu)
     clock = _Clock(P.device)
-    r = stream.outputs(P) - P.y
+    r = stream.outputs(P) - P.y if known is None else known[0]
     loss = float(r.double().square().sum()) / (2 * P.M)
     if not math.isfinite(loss):
         raise RangeError(f"the loss is {loss} in {P.dtype}")
     clock.stage("outputs")
-    K = stream.gram(P, mu, r=r) if curvature else stream.gram(P, mu)
+    blocks: dict[str, Tensor] = {"r": r} if known is None else {"S": known[1]}
+    K = stream.gram(P, mu, **blocks) if curvature else stream.gram(P, mu)
     clock.stage("gram")
     F, counted = stream.factor(P, K)
     clock.stage("factor")

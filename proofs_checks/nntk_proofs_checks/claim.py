@@ -8,6 +8,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
+from functools import cached_property
+
+import numpy as np
 
 from nntk_accelerated import AcceleratedError
 from nntk_proofs_checks.panel import Panel
@@ -40,7 +43,9 @@ class Effort(IntEnum):
 class Problem:
     """A data set to verify the claims on: X (M, d) and y (M,), float64, and where they come from.
 
-    `seed` sets which networks are drawn. Raises InputError for wrong shapes, dtypes and entries that are not finite.
+    `seed` sets which networks are drawn. Equal and hashable by content: two problems with the same numbers, seed and source are
+    the same key of a cache. The arrays are copies that cannot be written to.
+    Raises InputError for wrong shapes, dtypes and entries that are not finite.
     """
 
     X: Array
@@ -49,10 +54,21 @@ class Problem:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        X, y = validation.data_set(self.X, self.y)
-        validation.whole_number("seed", self.seed, 0, 2**32 - 1)
-        object.__setattr__(self, "X", X)
-        object.__setattr__(self, "y", y)
+        X, y = (np.array(values) for values in validation.data_set(self.X, self.y))
+        validation.seed(self.seed)
+        for name, values in (("X", X), ("y", y)):
+            values.flags.writeable = False
+            object.__setattr__(self, name, values)
+
+    @cached_property
+    def _content(self) -> tuple[object, ...]:
+        return self.X.shape, self.X.tobytes(), self.y.tobytes(), self.source, self.seed
+
+    def __eq__(self, other: object) -> bool:
+        return self._content == other._content if isinstance(other, Problem) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content)
 
 
 @dataclass(frozen=True)
@@ -76,10 +92,24 @@ class Finding:
     applies: bool = True
     panels: tuple[Panel, ...] = ()
 
+    @classmethod
+    def undecided(
+        cls,
+        why: str,
+        *,
+        cases: int = 0,
+        number: float | None = None,
+        relation: str = "",
+        limit: float | None = None,
+        panels: tuple[Panel, ...] = (),
+    ) -> Finding:
+        """Neither was established, for the reason `why`; with what number there is."""
+        return cls(Verdict.UNDECIDED, number, relation, limit, cases, why, panels=panels)
+
 
 def unmet(why: str) -> Finding:
     """The finding of a claim that does not apply to the data set."""
-    return Finding(Verdict.UNDECIDED, None, "", None, 0, why, applies=False)
+    return replace(Finding.undecided(why), applies=False)
 
 
 def together(parts: Mapping[str, Finding], wanted: Verdict = Verdict.HOLDS) -> Finding:
@@ -162,4 +192,4 @@ def evaluate(check: Check, problem: Problem, effort: Effort) -> Finding:
         if os.environ.get("NNTK_DEBUG") == "1":
             traceback.print_exc()
         why = f"internal error: {type(error).__name__}: {error}"
-    return Finding(Verdict.UNDECIDED, None, "", None, 0, why)
+    return Finding.undecided(why)

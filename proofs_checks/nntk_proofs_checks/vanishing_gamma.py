@@ -16,7 +16,7 @@ from torch import Tensor
 from nntk_accelerated import ShallowNet, SingularSystemError, outputs, required_gamma, spectrum, stream, sufficient_gamma
 from nntk_accelerated import problem as accelerated
 from nntk_accelerated.certificate import Radii, certify, radii
-from nntk_accelerated.step import damping
+from nntk_accelerated.scaling import damping
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
 from nntk_proofs_checks.ensemble import ACTIVATION, BETAS, draw, sampled, standardized
 from nntk_proofs_checks.panel import Panel, Series

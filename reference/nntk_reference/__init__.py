@@ -53,13 +53,22 @@ from nntk_reference.infinite import (
     limit_spectrum,
     limit_trajectory,
 )
-from nntk_reference.linalg import Inertia, cholesky, eigenvalues, inertia, positive_definite, solve
-from nntk_reference.network import InitialLaw, Network, sample_network
+from nntk_reference.laws import LAWS, InitialLaw, OutputLaw, register_law
+from nntk_reference.linalg import (
+    Inertia,
+    cholesky,
+    eigenvalues,
+    inertia,
+    positive_definite,
+    solve,
+)
+from nntk_reference.network import Network, sample_network, scaling_exponent
 from nntk_reference.verdict import Verdict
 
 __all__ = [
     "ACTIVATIONS",
     "FLOAT64",
+    "LAWS",
     "Activation",
     "Arithmetic",
     "Ball",
@@ -74,6 +83,7 @@ __all__ = [
     "NewtonStep",
     "NntkError",
     "NoiseWarning",
+    "OutputLaw",
     "Pair",
     "PrecisionError",
     "QuadratureError",
@@ -108,8 +118,10 @@ __all__ = [
     "outputs",
     "positive_definite",
     "register",
+    "register_law",
     "regularization",
     "residual_hessian",
     "sample_network",
+    "scaling_exponent",
     "solve",
 ]

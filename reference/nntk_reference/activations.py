@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nntk_reference.arithmetic import Arithmetic, Array
+from nntk_reference.arithmetic import FLOAT64, Arithmetic, Array
 from nntk_reference.errors import InputError, UnknownActivationError
 
 __all__ = ["ACTIVATIONS", "Activation", "Pair", "Strip", "activation", "register"]
@@ -48,6 +48,7 @@ class Activation:
     parity      "odd", "even" or None.
     moments     closed form of (E[σ(z)σ(z')], E[σ'(z)σ'(z')]), or None.
     strip       growth on a strip of the complex plane, or None; without it and without `moments`, limit kernels are estimates.
+    derivatives bounds of sup|σ^(k)|, (k, arithmetic) ↦ number for k ≥ 1, where they grow more slowly than k!; or None.
     in_theory   does it satisfy the paper's assumptions (σ bounded, or Lipschitz, with bounded and continuous σ', σ'')?
     """
 
@@ -57,7 +58,18 @@ class Activation:
     parity: Literal["odd", "even"] | None = None
     moments: Callable[[Pair, Arithmetic], tuple[Array, Array]] | None = None
     strip: Strip | None = None
+    derivatives: Callable[[int, Arithmetic], Any] | None = None
     in_theory: bool = True
+
+    @property
+    def bounded(self) -> bool:
+        """Is σ itself bounded?"""
+        return bool(self.suprema(FLOAT64)[0] < math.inf)
+
+    @property
+    def enclosed(self) -> bool:
+        """Are the limit kernels proved enclosures, or estimates?"""
+        return self.moments is not None or self.strip is not None
 
 
 ACTIVATIONS: dict[str, Activation] = {}
@@ -124,6 +136,11 @@ def _erf_moments(p: Pair, ar: Arithmetic) -> tuple[Array, Array]:
     return 2 / ar.pi * ar.asin(2 * p.b / ar.sqrt(s)), 4 / (ar.pi * ar.sqrt(1 + 2 * p.a + 2 * p.a2 + 4 * p.determinant))
 
 
+def _erf_derivatives(k: int, ar: Arithmetic) -> Any:
+    # sup|erf^(k)| ≤ (2/√π) 1.09 2^((k-1)/2) √((k-1)!), by Cramér's inequality for the Hermite functions
+    return 2 / ar.sqrt(ar.pi) * (ar.number(109) / 100) * ar.sqrt(ar.number(2) ** (k - 1) * math.factorial(k - 1))
+
+
 def _erf_bound(y: Any, ar: Arithmetic) -> tuple[Any, Any]:
     # erf(x + iy) = erf(x) + (2i/√π) ∫₀^y exp(-(x + it)²) dt, and |exp(-(x + it)²)| ≤ exp(t²)
     return 1 + 2 / ar.sqrt(ar.pi) * y * ar.exp(y * y), 0
@@ -137,6 +154,7 @@ register(
         parity="odd",
         moments=_erf_moments,
         strip=Strip(2.0, _erf_bound),
+        derivatives=_erf_derivatives,
     )
 )
 
@@ -162,6 +180,7 @@ register(
         parity="odd",
         moments=_sin_moments,
         strip=Strip(2.0, _sin_bound),
+        derivatives=lambda k, ar: ar.number(1),
     )
 )
 

@@ -22,7 +22,7 @@ from nntk_reference import formulas, gaussian, linalg, validation
 from nntk_reference.activations import activation as activation_entry
 from nntk_reference.arithmetic import FLOAT64, MAX_BITS, Arithmetic, Array, Ball, Multiprecision, NotProved
 from nntk_reference.errors import DegenerateKernelError, InputError, PrecisionError, RangeError, UnprovedError
-from nntk_reference.network import C_LAWS, InitialLaw
+from nntk_reference.laws import InitialLaw
 
 __all__ = [
     "LimitKernel",
@@ -85,8 +85,8 @@ def enclose_limit_ntk(
         inputs = formulas.augmented(ar.array(X))
         scales = ar.array([law.w_scale] * X.shape[1] + [law.eta_scale])
         moments = gaussian.expectations(entry, inputs * scales, bits, closed_form=closed_form)
-        p, q = C_LAWS[law.c].second_moment
-        B = (moments.value + arb(p) / q * moments.slope * (inputs @ inputs.T)) / len(X)
+        second = law.output.second_moment
+        B = (moments.value + arb(second.numerator) / second.denominator * moments.slope * (inputs @ inputs.T)) / len(X)
         error = np.array([float(v.rad()) for v in B.flat]).reshape(B.shape)
     return LimitKernel(B, error, moments.proved, moments.method)
 

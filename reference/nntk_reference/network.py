@@ -1,11 +1,8 @@
-"""Networks and the laws they are drawn from."""
+"""Networks, and drawing them from an initial law."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,8 +11,9 @@ from nntk_reference import validation
 from nntk_reference.activations import activation
 from nntk_reference.arithmetic import Array
 from nntk_reference.errors import InputError
+from nntk_reference.laws import InitialLaw
 
-__all__ = ["C_LAWS", "InitialLaw", "Network", "sample_network", "scaling_exponent"]
+__all__ = ["Network", "sample_network", "scaling_exponent"]
 
 
 def scaling_exponent(beta: Any, *, negative_control: bool = False) -> float:
@@ -71,56 +69,26 @@ class Network:
         """P = N(d + 2)."""
         return self.width * (self.dim + 2)
 
+    @property
+    def theta(self) -> Array:
+        """All parameters, neuron by neuron: (N, d+2), a row (cᵢ, wᵢ, ηᵢ) for each."""
+        return np.column_stack([self.c, self.w, self.eta])
+
+    @classmethod
+    def from_theta(cls, theta: Any, beta: float, activation: str = "tanh", *, negative_control: bool = False) -> Network:
+        """The network with parameters θ (N, d+2), a row (cᵢ, wᵢ, ηᵢ) for each neuron. Raises InputError, as the class does."""
+        rows = validation.real_array("theta", theta, (None, None))
+        if rows.shape[1] < 3:
+            raise InputError("theta", "rows (c, w, eta) with at least one entry of w", f"shape {rows.shape}")
+        return cls(rows[:, 0], rows[:, 1:-1], rows[:, -1], beta, activation, negative_control=negative_control)
+
     def moved(self, update: Any) -> Network:
         """The network at θ + update, with update (N, d+2) in the order (c, w, η) of each neuron, rounded to float64."""
         update = validation.as_array("update", update, f"shape ({self.width}, {self.dim + 2})")
         if update.dtype == object:  # of mpf or arb
             update = validation.exact_numbers("update", update).astype(np.float64)
         update = validation.real_array("update", update, (self.width, self.dim + 2))
-        return Network(
-            self.c + update[:, 0],
-            self.w + update[:, 1:-1],
-            self.eta + update[:, -1],
-            self.beta,
-            self.activation,
-            negative_control=self.negative_control,
-        )
-
-
-@dataclass(frozen=True)
-class _OutputLaw:
-    second_moment: tuple[int, int]  # E[c²] as a fraction
-    draw: Callable[[np.random.Generator, int], Array]
-
-
-C_LAWS: MappingProxyType[str, _OutputLaw] = MappingProxyType(
-    {
-        "uniform": _OutputLaw((1, 3), lambda rng, n: rng.uniform(-1.0, 1.0, n)),
-        "rademacher": _OutputLaw((1, 1), lambda rng, n: rng.choice([-1.0, 1.0], n)),
-        "normal": _OutputLaw((1, 1), lambda rng, n: rng.standard_normal(n)),
-    }
-)
-
-
-@dataclass(frozen=True)
-class InitialLaw:
-    """The law of a neuron at initialization: cᵢ from `c`, wᵢ ~ N(0, w_scale² I), ηᵢ ~ N(0, eta_scale²), independent.
-
-    c is "uniform" on (-1, 1), "rademacher" (±1) or "normal" N(0, 1). The default is the paper's.
-    Raises InputError for an unknown c or scales that are not positive.
-    """
-
-    c: str = "uniform"
-    w_scale: float = 1.0
-    eta_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.c not in tuple(C_LAWS):  # a tuple compares, where a mapping would hash
-            near = difflib.get_close_matches(str(self.c).lower(), C_LAWS, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError("law.c", f"one of {', '.join(C_LAWS)}", f"{self.c!r}{hint}")
-        object.__setattr__(self, "w_scale", validation.positive("law.w_scale", self.w_scale))
-        object.__setattr__(self, "eta_scale", validation.positive("law.eta_scale", self.eta_scale))
+        return Network.from_theta(self.theta + update, self.beta, self.activation, negative_control=self.negative_control)
 
 
 def sample_network(
@@ -143,7 +111,7 @@ def sample_network(
         raise InputError("law", "an InitialLaw", repr(law))
     if not isinstance(seed, np.random.Generator):
         seed = np.random.default_rng(validation.whole_number("seed", seed, 0, 2**63 - 1))
-    c = C_LAWS[law.c].draw(seed, width)
+    c = law.output.draw(seed, width)
     w = law.w_scale * seed.standard_normal((width, dim))
     eta = law.eta_scale * seed.standard_normal(width)
     return Network(c, w, eta, beta, activation, negative_control=negative_control)

@@ -20,6 +20,7 @@ __all__ = [
     "positive",
     "real_array",
     "real_number",
+    "seed",
     "targets",
     "whole_number",
 ]
@@ -90,6 +91,11 @@ def whole_number(name: str, value: Any, low: int = 1, high: int = 2**31) -> int:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or not low <= value <= high:
         raise InputError(name, f"an integer from {low} to {high}", repr(value))
     return int(value)
+
+
+def seed(value: Any, name: str = "seed") -> int:
+    """A seed of whatever is drawn: an integer from 0 to 2^32 - 1, or InputError."""
+    return whole_number(name, value, 0, 2**32 - 1)
 
 
 def arithmetic(value: Any) -> Arithmetic:

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from comparison import PRECISE, Case, ball_inertia, ball_matrix, exact, rounded, seeded, spectral_norm_upper
 from flint import arb, arb_mat, ctx
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tolerances import EPS
 
 import nntk_reference as reference
 from nntk.strategies import Problem, problems
@@ -31,6 +29,8 @@ from nntk_accelerated import (
 )
 from nntk_accelerated.problem import Problem as Checked
 from nntk_accelerated.problem import problem as checked
+from tests.accelerated.comparison import PRECISE, Case, ball_inertia, ball_matrix, exact, rounded, seeded, spectral_norm_upper
+from tests.tolerances import EPS
 
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]
 MODES = {

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import EPS, THRESHOLD
 
 from nntk_accelerated import SingularSystemError, dense
+from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tolerances import EPS, THRESHOLD
 
 import nntk_reference as reference
 from nntk_accelerated import ACTIVATIONS, InputError, ShallowNet, UnknownActivationError
+from tests.tolerances import EPS, THRESHOLD
 
 SMOOTH = [name for name in ACTIVATIONS if name != "relu"]
 NAMES = ("c", "w", "eta")

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from threadpoolctl import threadpool_info
-from tolerances import EPS, THRESHOLD
 from torch.optim import lr_scheduler
 
 import nntk_reference as reference
@@ -37,6 +36,7 @@ from nntk_accelerated import (
     step,
     stream,
 )
+from tests.tolerances import EPS, THRESHOLD
 
 DEFINITE, INDEFINITE = 5.0, 0.03
 """Values of gamma for the case below; a test makes sure of them."""

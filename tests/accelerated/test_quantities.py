@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tolerances import EPS, THRESHOLD
 
 import nntk_reference as reference
 from nntk_accelerated import ACTIVATIONS, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
 Case = tuple[reference.Network, Array, Array]

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from tolerances import EPS, THRESHOLD
 
 import nntk_accelerated as accelerated
 from nntk_accelerated import InputError, ProcessGroupError, RegularizedNewton, ShallowNet, init_process_group, sharding
+from tests.tolerances import EPS, THRESHOLD
 
 WIDTH, POINTS = 101, 5
 CASES = {"definite": (1.0, "width"), "indefinite": (0.1, "width"), "border": (0.024667988, "fixed")}

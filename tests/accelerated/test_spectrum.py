@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from tolerances import EPS, THRESHOLD
 
 import nntk_reference as reference
 from nntk.strategies import problems
@@ -27,6 +26,7 @@ from nntk_accelerated import (
     sufficient_gamma,
 )
 from nntk_accelerated.step import damping
+from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
 Case = tuple[reference.Network, Array, Array]

@@ -17,20 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from comparison import (
-    Case,
-    Truth,
-    ball_inertia,
-    ball_residual,
-    norm,
-    reached,
-    rounded,
-    seeded,
-    truth,
-)
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from tolerances import EPS, THRESHOLD, TINY
 
 import nntk_reference as reference
 from nntk.strategies import Problem, problems
@@ -48,6 +36,18 @@ from nntk_accelerated import (
 from nntk_accelerated.certificate import jacobian_bound
 from nntk_accelerated.problem import problem
 from nntk_reference import Multiprecision, Network
+from tests.accelerated.comparison import (
+    Case,
+    Truth,
+    ball_inertia,
+    ball_residual,
+    norm,
+    reached,
+    rounded,
+    seeded,
+    truth,
+)
+from tests.tolerances import EPS, THRESHOLD, TINY
 
 NAMES = sorted(ACTIVATIONS)
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]

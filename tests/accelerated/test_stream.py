@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import EPS, THRESHOLD
 
 import nntk_reference as reference
 from nntk.strategies import Problem as Case
 from nntk.strategies import problems
 from nntk_accelerated import ACTIVATIONS, ShallowNet, SingularSystemError, stream
 from nntk_accelerated.problem import Problem, problem
+from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
 EPS64 = EPS["float64"]

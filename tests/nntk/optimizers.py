@@ -19,10 +19,10 @@ import numpy as np
 import scipy.sparse.linalg
 import scipy.special
 import torch
-from sharded_optimizer import Sharded
 from torch import Tensor, nn
 
 from nntk_accelerated import RegularizedNewton, ShallowNet
+from tests.nntk.sharded_optimizer import Sharded
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tolerances import EPS, THRESHOLD
 from typer.testing import CliRunner
 
 from nntk import bench
 from nntk.cli import app
 from nntk_accelerated import newton_step
+from tests.tolerances import EPS, THRESHOLD
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch.func's own

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import optimizers
 import pytest
 import torch
 from click.testing import Result
@@ -21,6 +20,7 @@ from nntk.crosscheck import CHECKS, EXPLANATIONS, PROFILES, FactoryError, Report
 from nntk.crosscheck.case import EPS, family, ladder, normal_data
 from nntk.crosscheck.report import as_text, card, record
 from nntk_reference import InputError, Network, gauss_newton_step, newton_step
+from tests.nntk import optimizers
 
 FOLDER = Path(__file__).parent
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import optimizers
 import pytest
 
 import nntk
 from nntk.crosscheck import CHECKS, Report, check_optimizer, diagnosis
 from nntk.crosscheck.testing import CheckFailed, candidate
 from nntk_reference import InputError, Verdict
+from tests.nntk import optimizers
 
 HERE = Path(optimizers.__file__).parent
 QUICK = ("--nntk-effort", "quick")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from faults import DOCUMENT, FAULTS, IDS, MARKS, NOT_CALLED, measured, planted, rendered, verdict
 
 from nntk_reference import Verdict
+from tests.proofs_checks.faults import DOCUMENT, FAULTS, IDS, MARKS, NOT_CALLED, measured, planted, rendered, verdict
 
 # in the order of what they cost: up to two seconds here, and three to ten
 _CHEAP = (

@@ -13,7 +13,6 @@ import pytest
 from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import THRESHOLD, TINY
 
 from nntk_reference import (
     ACTIVATIONS,
@@ -34,6 +33,7 @@ from nntk_reference import (
     sample_network,
 )
 from nntk_reference.arithmetic import Arithmetic, Array
+from tests.tolerances import THRESHOLD, TINY
 
 NAMES = list(ACTIVATIONS)
 SMOOTH = [name for name in NAMES if name != "relu"]

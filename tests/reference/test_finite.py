@@ -17,7 +17,6 @@ import pytest
 from flint import arb, ctx
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tolerances import EPS, THRESHOLD, TINY
 
 from nntk.strategies import Problem, problems
 from nntk_reference import (
@@ -49,6 +48,7 @@ from nntk_reference import (
     sample_network,
     solve,
 )
+from tests.tolerances import EPS, THRESHOLD, TINY
 
 IN_THEORY = [name for name, entry in ACTIVATIONS.items() if entry.in_theory]
 ODD = [name for name in IN_THEORY if ACTIVATIONS[name].parity == "odd"]

@@ -13,11 +13,11 @@ from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.polynomial.hermite_e import herme2poly
-from tolerances import THRESHOLD
 
 from nntk_reference import ACTIVATIONS, FLOAT64, Activation, Ball, QuadratureError, Strip, activation, gaussian
 from nntk_reference.arithmetic import Arithmetic, Array
 from nntk_reference.gaussian import Expectations, expectations, pairs
+from tests.tolerances import THRESHOLD
 
 EPS = 2.0**-52
 CLOSED = ["erf", "sin", "gelu"]  # a closed form and a strip

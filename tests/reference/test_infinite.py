@@ -14,7 +14,6 @@ import scipy.stats
 from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import THRESHOLD
 
 from nntk_reference import (
     ACTIVATIONS,
@@ -44,6 +43,7 @@ from nntk_reference import (
     sample_network,
 )
 from nntk_reference.arithmetic import Array
+from tests.tolerances import THRESHOLD
 
 EPS = 2.0**-52
 X = np.array([[0.5, -1.0], [1.25, 0.25], [-0.5, 0.75]])

@@ -15,7 +15,6 @@ import pytest
 from flint import arb, ctx, fmpq, fmpq_mat, fmpq_poly
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import THRESHOLD
 
 from nntk_reference import (
     FLOAT64,
@@ -35,6 +34,7 @@ from nntk_reference import (
     solve,
 )
 from nntk_reference.arithmetic import Array, NotProved
+from tests.tolerances import THRESHOLD
 
 EPS = 2.0**-52
 

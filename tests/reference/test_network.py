@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nntk.strategies import Problem, networks, problems
-from nntk_reference import InitialLaw, InputError, Multiprecision, Network, newton_step, outputs, sample_network
-from nntk_reference.network import C_LAWS
+from nntk_reference import LAWS, InitialLaw, InputError, Multiprecision, Network, newton_step, outputs, sample_network
 
 
 def parts(net: Network) -> tuple[np.ndarray, ...]:
@@ -135,14 +134,17 @@ C_MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("name", C_LAWS)
+@pytest.mark.parametrize("name", LAWS)
 def test_output_weights_follow_their_law(name: str) -> None:
     net = sample_network(COUNT, 1, beta=0.75, seed=11, law=InitialLaw(c=name))
     first, second, variance, variance_of_square = C_MOMENTS[name]
     assert mean_is(net.c, first, variance)
     assert mean_is(net.c**2, second, variance_of_square)
-    numerator, denominator = C_LAWS[name].second_moment
-    assert second == numerator / denominator
+    law = LAWS[name]
+    assert second == float(law.second_moment)
+    assert variance_of_square == pytest.approx(float(law.fourth_moment - law.second_moment**2), abs=1e-15)
+    assert np.abs(net.c).max() <= law.bound
+    assert law.symmetric
     if name == "uniform":
         assert -1 <= net.c.min() < -0.99
         assert 0.99 < net.c.max() <= 1
