@@ -10,7 +10,7 @@ import hypothesis
 import numpy as np
 from hypothesis import strategies as st
 
-from nntk.crosscheck.case import EPS, Case, Problem, rounded
+from nntk.crosscheck.case import EPS, Case, Objective, rounded
 from nntk.crosscheck.checks import Check
 from nntk.crosscheck.result import Tally
 from nntk.crosscheck.setting import Setting
@@ -82,7 +82,7 @@ def draw_cases(check: Check, setting: Setting, tally: Tally) -> None:
 
 
 @st.composite
-def _problems(draw: st.DrawFn, dtype: str) -> tuple[Problem, Any]:
+def _objectives(draw: st.DrawFn, dtype: str) -> tuple[Objective, Any]:
     """Small problems in multiples of 1/64, which are short in print and the same in both dtypes.
 
     Integers, since floats take ten times as long to draw. Neurons and points are sometimes repeated, neurons sometimes dead.
@@ -101,16 +101,16 @@ def _problems(draw: st.DrawFn, dtype: str) -> tuple[Problem, Any]:
     beta = draw(st.sampled_from([0.75, 0.6, 0.9]))
     gamma = 10 ** (draw(st.integers(-8, 8)) / 4)
     damping = float(rounded(regularization(gamma, width, beta), dtype))
-    return Problem(data[:, :-1].copy(), data[:, -1].copy(), beta, draw(st.sampled_from(_ACTIVATIONS)), damping), theta
+    return Objective(data[:, :-1].copy(), data[:, -1].copy(), beta, draw(st.sampled_from(_ACTIVATIONS)), damping), theta
 
 
 def _cases(setting: Setting, kind: str) -> st.SearchStrategy[Case]:
     """Small cases that the dtype can judge; with `kind` "definite" such that D ≻ 0."""
     dtype = setting.dtype
 
-    def build(drawn: tuple[Problem, Any]) -> Case | None:
-        problem, theta = drawn
-        point = problem.at(theta)
+    def build(drawn: tuple[Objective, Any]) -> Case | None:
+        objective, theta = drawn
+        point = objective.at(theta)
         if not np.linalg.norm(point.gradient) > 1e-3 * point.gradient_size:
             return None
         spectrum = np.linalg.eigvalsh(point.blocks)
@@ -118,6 +118,6 @@ def _cases(setting: Setting, kind: str) -> st.SearchStrategy[Case]:
             return None
         if max(point.newton.limit(dtype), point.gauss_newton_target.limit(dtype)) > math.sqrt(EPS[dtype]):
             return None
-        return Case(problem, theta, "indefinite" if point.negative else "definite", "drawn by hypothesis")
+        return Case(objective, theta, "indefinite" if point.negative else "definite", "drawn by hypothesis")
 
-    return _problems(dtype).map(build).filter(lambda case: case is not None)  # type: ignore[return-value]
+    return _objectives(dtype).map(build).filter(lambda case: case is not None)  # type: ignore[return-value]

@@ -138,7 +138,7 @@ def _size(reading: Reading) -> tuple[float, ...]:
         return (math.inf,)
     at, steps = reading.failing
     parameters, points = at.size
-    digits = sum(len(repr(float(v))) for v in (*at.theta.reshape(-1), *at.problem.X.reshape(-1), *at.problem.y))
+    digits = sum(len(repr(float(v))) for v in (*at.theta.reshape(-1), *at.objective.X.reshape(-1), *at.objective.y))
     return parameters * points, parameters, steps, digits
 
 

@@ -34,8 +34,8 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
-        p.name: p
-        for p in (
+        known.name: known
+        for known in (
             Profile("exact-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to rounding (E6)", "newton"),
             Profile("gauss-newton", "Δ = -(JᵀJ/M + γ_N I)⁻¹ ∇L, to rounding (E6 without S)", "gauss-newton"),
             Profile("approximate-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to a relative error of --rtol", "newton", approximate=True),
@@ -122,10 +122,13 @@ class Setting:
 
     def slack(self, target: Target, step: Array) -> float:
         """What |A Δ + g| may be for a step that is as accurate as asked for; what it is, if that is less."""
-        p, size = target.point, float(np.linalg.norm(step))
-        moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))))
-        scale = p.matrix_size * size + p.gradient_size
-        seen = 2 * float(np.linalg.norm(target.matrix @ step + p.gradient)) + THRESHOLD * p.operations * EPS["float64"] * scale
+        point, size = target.point, float(np.linalg.norm(step))
+        moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))))
+        scale = point.matrix_size * size + point.gradient_size
+        seen = (
+            2 * float(np.linalg.norm(target.matrix @ step + point.gradient))
+            + THRESHOLD * point.operations * EPS["float64"] * scale
+        )
         rounding = min(target.backward_limit(self.dtype) * scale + moved, seen)
         return rounding if self.rtol is None else max(rounding, self.rtol * float(np.linalg.norm(target.matrix, 2)) * size)
 

@@ -68,7 +68,7 @@ def no_side_effects(setting: Setting, at: Case) -> Reading:
             setting.notes["draws"] = f"draws from the global generator of {name}"
             if setting.profile.name in EXACT:
                 changed.append(f"the global generator of {name} is drawn from")
-    for name, given in (("X", at.problem.X), ("y", at.problem.y)):
+    for name, given in (("X", at.objective.X), ("y", at.objective.y)):
         held = getattr(session, name)
         now = held.detach().cpu().numpy() if isinstance(held, torch.Tensor) else held
         if not np.array_equal(now, given.astype(now.dtype)):
@@ -157,7 +157,7 @@ def scheduler(setting: Setting, at: Case) -> Reading:
     for t in range(4):
         factor = 0.5**t
         if setting.profile.target is not None:
-            here = case_at(at.problem, session.theta, f"{at.source}, step {t + 1}")
+            here = case_at(at.objective, session.theta, f"{at.source}, step {t + 1}")
             reading = judged(setting, here, one_step(session), what=f"learning rate {factor}", rate=factor)
         else:
             twin = _twin(setting, at, t)
@@ -189,12 +189,12 @@ def _twin(setting: Setting, at: Case, steps: int) -> Session:
 )
 def non_finite(setting: Setting, at: Case) -> Reading:
     """Data that are not finite end in an error, or leave the parameters alone."""
-    p = at.problem
+    objective = at.objective
     for value, name in ((math.nan, "nan"), (math.inf, "inf")):
         for field in ("y", "X"):
-            bad = np.array(getattr(p, field))
+            bad = np.array(getattr(objective, field))
             bad.reshape(-1)[0] = value
-            broken = replace(at, problem=replace(p, y=bad) if field == "y" else replace(p, X=bad))
+            broken = replace(at, objective=replace(objective, y=bad) if field == "y" else replace(objective, X=bad))
             session = None
             try:
                 session = setting.start(broken)

@@ -42,7 +42,7 @@ def all_parameters_coupled(setting: Setting, at: Case) -> Reading:
     parts = parts_of(target.matrix, *at.theta.shape)
     columns = [part @ step / size for part in parts.values()] + [step / size, at.start.gradient / size]
     names = list(parts)
-    diagonal = (np.diag(target.matrix) - at.problem.damping) * step / size
+    diagonal = (np.diag(target.matrix) - at.objective.damping) * step / size
     keep = [k for k, column in enumerate(columns) if np.linalg.norm(column) > 1e-9 * target.point.matrix_size]
     if angle(step, at.start.gradient) < 1e-9 < angle(target.step, at.start.gradient):
         return Reading(1.0, 0.0, f"no coupling enters: the step is along the gradient ({at})", (at, 1))
@@ -61,7 +61,7 @@ def all_parameters_coupled(setting: Setting, at: Case) -> Reading:
     ]
     if not readings:
         return Reading(0.0, math.inf, f"there is nothing to couple ({at})", unresolved=True)
-    return max(readings, key=lambda r: r.ratio)
+    return max(readings, key=lambda reading: reading.ratio)
 
 
 def least_squares(U: Array, right: Array, slack: float) -> tuple[Array, Array] | None:
@@ -105,7 +105,7 @@ def whole_data(setting: Setting, at: Case) -> Reading:
 
     Where no step is prescribed, or no weights explain it: do the steps respond to each point at all?
     """
-    p, M = at.problem, len(at.problem.y)
+    objective, M = at.objective, len(at.objective.y)
     step = one_step(setting.start(at))
     size = float(np.linalg.norm(step))
     if setting.profile.target is not None and 0 < size < math.inf:
@@ -113,7 +113,7 @@ def whole_data(setting: Setting, at: Case) -> Reading:
         J, r = start.jacobian, start.residual
         columns = J * ((J @ step + r) / M)[:, None]
         if target.curvature:
-            s = formulas.state(FLOAT64, start.network, p.X)
+            s = formulas.state(FLOAT64, start.network, objective.X)
             for m in range(M):
                 unit = np.zeros(M)
                 unit[m] = r[m]
@@ -121,11 +121,11 @@ def whole_data(setting: Setting, at: Case) -> Reading:
                 columns[m] += S @ step
         U = columns.T / size
         slack = setting.slack(target, step) / size
-        fitted = least_squares(U, -p.damping * step / size, slack)
+        fitted = least_squares(U, -objective.damping * step / size, slack)
         if fitted is None or len(step) < M + 3:
             return Reading(0.0, math.inf, f"too few numbers to tell the points apart ({at})", unresolved=True)
         weights, bars = fitted
-        misfit = float(np.linalg.norm(U @ weights + p.damping * step / size))
+        misfit = float(np.linalg.norm(U @ weights + objective.damping * step / size))
         if misfit <= 100 * slack:
             worst = int(np.argmax(np.abs(weights - 1) / bars))
             why = f"point {worst + 1} of {M} counts {weights[worst]:.6g} times ({at})"
@@ -135,9 +135,9 @@ def whole_data(setting: Setting, at: Case) -> Reading:
     base = one_step(setting.start(at), steps)
     size = float(np.linalg.norm(base)) or 1.0
     for m in range(M):
-        y = p.y.copy()
+        y = objective.y.copy()
         y[m] += max(1.0, abs(y[m]))
-        moved = replace(at, problem=replace(p, y=rounded(y, setting.dtype)))
+        moved = replace(at, objective=replace(objective, y=rounded(y, setting.dtype)))
         change = float(np.linalg.norm(one_step(setting.start(moved), steps) - base)) / size
         if not change > THRESHOLD * at.start.operations * setting.eps:
             return Reading(1.0, 0.0, f"{steps} steps do not respond to point {m + 1} of {M} ({at})", (moved, steps))

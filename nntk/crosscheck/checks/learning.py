@@ -16,6 +16,7 @@ from nntk.crosscheck.checks.check import ALL, check, some
 from nntk.crosscheck.setting import Reading, Setting, attempt
 from nntk_proofs_checks import Effort
 from nntk_proofs_checks.panel import Panel, Series
+from nntk_reference import regularization
 from nntk_reference.arithmetic import Array
 
 __all__: list[str] = []
@@ -44,21 +45,23 @@ def width_exponent(setting: Setting, at: Case) -> Reading:
     widths, networks = _widths(setting), 4
     squares = {name: np.zeros(len(widths)) for name in ("subject", "newton", "descent", "wanted")}
     worst_limit, worst_case = 0.0, at
-    p = at.problem
-    seed = int(np.abs(64 * p.y).sum())  # other networks on other data
+    objective = at.objective
+    seed = int(np.abs(64 * objective.y).sum())  # other networks on other data
     for k, width in enumerate(widths):
         for network in range(networks):
-            here = family(width, p.X, p.y, seed=networks * seed + network, dtype=setting.dtype, beta=p.beta)
+            here = family(
+                width, objective.X, objective.y, seed=networks * seed + network, dtype=setting.dtype, beta=objective.beta
+            )
             step = attempt(setting.start(here), here)
             if isinstance(step, str):
                 return Reading(0.0, 1.0, "", refused=step)
             start = here.start
-            rate = float(width) ** (2 * p.beta - 1)
+            rate = 1 / regularization(1.0, width, objective.beta)  # (E12) at η̄ = 1
             seen = {"subject": step, "newton": start.newton.step, "descent": rate * start.gradient}
             if setting.profile.target is not None:
                 target = setting.target(start)
                 seen["wanted"] = target.step
-                worst_limit, worst_case = max((worst_limit, worst_case), (setting.limit(target), here), key=lambda x: x[0])
+                worst_limit, worst_case = max((worst_limit, worst_case), (setting.limit(target), here), key=lambda pair: pair[0])
             for name, move in seen.items():
                 squares[name][k] += float(move @ move)
     found = {name: [float(v) for v in np.sqrt(total / networks / widths)] for name, total in squares.items()}
@@ -106,11 +109,11 @@ def mode_cases(setting: Setting) -> Sequence[Case]:
     for width in (16, 64)[: some(setting, 1, 2)]:
         X = rounded(np.linspace(-1.5, 1.5, 6)[:, None], setting.dtype)
         base = family(width, X, np.zeros(6), seed=setting.seed, dtype=setting.dtype)
-        problem = base.problem
-        start = problem.at(base.theta)
+        objective = base.objective
+        start = objective.at(base.theta)
         _, modes = _modes(start)
         y = rounded(start.residual + modes @ np.full(6, 0.1), setting.dtype)
-        found.append(case_at(replace(problem, y=y), base.theta, base.source))
+        found.append(case_at(replace(objective, y=y), base.theta, base.source))
     return found
 
 
@@ -131,7 +134,7 @@ def _modes(point: Point) -> tuple[Array, Array]:
 )
 def mode_rates(setting: Setting, at: Case) -> Reading:
     """How much of each NTK mode of the error one step removes, beside the exact step's and λ/(γ_N + λ) (E10)."""
-    start, M = at.start, len(at.problem.y)
+    start, M = at.start, len(at.objective.y)
     values, modes = _modes(start)
     before = modes.T @ start.residual
     resolved = np.abs(before) > 1e3 * setting.eps * float(np.linalg.norm(start.residual))
@@ -145,13 +148,13 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     def removed(move: Array) -> Array:
         if not np.isfinite(move).all():
             return np.full(M, math.nan)
-        after = at.problem.at(at.theta + move.reshape(at.theta.shape))
+        after = at.objective.at(at.theta + move.reshape(at.theta.shape))
         return np.where(resolved, 1 - modes.T @ after.residual / np.where(resolved, before, 1.0), math.nan)
 
     mine, newton = removed(step), removed(start.newton.step)
     g = start.gradient
     descent = removed(-g / max(values[0], 1e-300))
-    mu, x = at.problem.damping, values / values[0]
+    mu, x = at.objective.damping, values / values[0]
     abscissa = tuple(float(v) for v in x[shown])
     panel = Panel(
         "Spectral bias: what one step removes of each mode of the error",
@@ -183,7 +186,7 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
         )
         for k in np.flatnonzero(resolved)
     ]
-    return replace(max(readings, key=lambda r: r.ratio), panels=(panel,))
+    return replace(max(readings, key=lambda reading: reading.ratio), panels=(panel,))
 
 
 def cost_cases(setting: Setting) -> Sequence[Case]:
@@ -199,7 +202,7 @@ def cost(setting: Setting, at: Case) -> Reading:
     widths, times, memory = [], [], []
     begin, width = time.perf_counter(), 16
     while width <= 2**14:
-        session = setting.start(family(width, at.problem.X, at.problem.y, seed=setting.seed, dtype=setting.dtype))
+        session = setting.start(family(width, at.objective.X, at.objective.y, seed=setting.seed, dtype=setting.dtype))
         with _peak_memory() as peak:
             start = time.perf_counter()
             session.step()

@@ -33,7 +33,7 @@ def trajectory(setting: Setting, at: Case) -> Reading:
     errors = []
     lockstep = setting.start(at)
     for t in range(steps):
-        here = case_at(at.problem, path[-1], f"{at.source}, step {t + 1}")
+        here = case_at(at.objective, path[-1], f"{at.source}, step {t + 1}")
         target = setting.target(here.start)
         lockstep.move_to(here.theta)
         reading = judged(setting, here, one_step(lockstep), what=f"step {t + 1} of {steps}")
@@ -82,8 +82,8 @@ def _drift(setting: Setting, at: Case, path: Sequence[Array]) -> list[float]:
     for _ in range(3):
         theta, off = at.theta, []
         for exact in path[:-1]:
-            target = setting.target(at.problem.at(theta))
-            limit = setting.limit(setting.target(at.problem.at(exact)))
+            target = setting.target(at.objective.at(theta))
+            limit = setting.limit(setting.target(at.objective.at(exact)))
             probe = max(limit, 1e-8)
             push = rng.standard_normal(theta.size)
             push *= probe * float(np.linalg.norm(target.step)) / float(np.linalg.norm(push))
@@ -95,12 +95,12 @@ def _drift(setting: Setting, at: Case, path: Sequence[Array]) -> list[float]:
 
 
 def _visits(setting: Setting, at: Case) -> list[Case]:
-    """Six parameter vectors of one problem, with a damping that makes H + γ_N I definite at each."""
+    """Six parameter vectors of one objective, with a damping that makes H + γ_N I definite at each."""
     rng = np.random.default_rng([7, at.theta.size])
     thetas = [at.theta, *(rounded(at.theta + rng.uniform(-1, 1, at.theta.shape), setting.dtype) for _ in range(5))]
-    damping = max(2 * float(np.abs(np.linalg.eigvalsh(at.problem.at(t).residual_blocks)).max()) for t in thetas)
-    problem = replace(at.problem, damping=max(float(rounded(damping, setting.dtype)), at.problem.damping))
-    return [Case(problem, theta, "definite", f"{at.source}, visit {k + 1}") for k, theta in enumerate(thetas)]
+    damping = max(2 * float(np.abs(np.linalg.eigvalsh(at.objective.at(t).residual_blocks)).max()) for t in thetas)
+    objective = replace(at.objective, damping=max(float(rounded(damping, setting.dtype)), at.objective.damping))
+    return [Case(objective, theta, "definite", f"{at.source}, visit {k + 1}") for k, theta in enumerate(thetas)]
 
 
 @check(
@@ -159,7 +159,7 @@ def no_silent_fallback(setting: Setting, at: Case) -> Reading:
     session = setting.start(at)
     theta = at.theta
     for t in range(8):
-        here = case_at(at.problem, theta, f"{at.source}, step {t + 1}")
+        here = case_at(at.objective, theta, f"{at.source}, step {t + 1}")
         target = setting.target(here.start)
         session.move_to(theta)
         step = attempt(session, here)
@@ -194,9 +194,9 @@ def _fallback(setting: Setting, at: Case, step: Array) -> str:
     if (np.abs(target.step) > bound).any() and np.linalg.norm(step - clipped) <= max(limit, sure) * np.linalg.norm(clipped):
         return f"the exact step with its entries clipped to {bound:.3g}"
     damping, bar = fitted_damping(setting, at, step)
-    moved = target.matrix + (damping - at.problem.damping) * np.eye(len(g)) if math.isfinite(damping) else None
-    if moved is not None and at.kind != "definite" and abs(damping - at.problem.damping) > bar:
+    moved = target.matrix + (damping - at.objective.damping) * np.eye(len(g)) if math.isfinite(damping) else None
+    if moved is not None and at.kind != "definite" and abs(damping - at.objective.damping) > bar:
         other = solved(moved, -g)
         if np.linalg.norm(step - other) <= sure * np.linalg.norm(other):
-            return f"the exact step for a damping of {damping:.4g}, where {at.problem.damping:.4g} was asked for"
+            return f"the exact step for a damping of {damping:.4g}, where {at.objective.damping:.4g} was asked for"
     return ""

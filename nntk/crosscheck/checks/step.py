@@ -67,7 +67,7 @@ def fitted_damping(setting: Setting, at: Case, step: Array) -> tuple[float, floa
     Where Δ and g are too nearly parallel to tell μ from α, α is 1.
     """
     target = setting.target(at.start)
-    g, undamped = at.start.gradient, target.matrix @ step - at.problem.damping * step
+    g, undamped = at.start.gradient, target.matrix @ step - at.objective.damping * step
     size = float(np.linalg.norm(step))
     if not 0 < size < math.inf:
         return math.nan, math.inf
@@ -94,18 +94,18 @@ def damping_honoured(setting: Setting, at: Case) -> Reading:
     worst, refusal = None, ""
     asked, found, bars = [], [], []
     for power in range(-4, 5):
-        problem = replace(at.problem, damping=float(rounded(norm * 10.0**power, setting.dtype)))
-        here = case_at(problem, at.theta, at.source)
+        objective = replace(at.objective, damping=float(rounded(norm * 10.0**power, setting.dtype)))
+        here = case_at(objective, at.theta, at.source)
         step = attempt(setting.start(here), here)
         if isinstance(step, str):
             refusal = step
             continue
         mu, bar = fitted_damping(setting, here, step)
-        asked.append(problem.damping)
+        asked.append(objective.damping)
         found.append(mu)
         bars.append(bar)
-        off, limit = abs(mu / problem.damping - 1), bar / problem.damping
-        why = f"damping {problem.damping:.4g} was asked for, {mu:.7g} explains the step best ({here})"
+        off, limit = abs(mu / objective.damping - 1), bar / objective.damping
+        why = f"damping {objective.damping:.4g} was asked for, {mu:.7g} explains the step best ({here})"
         reading = Reading(off, limit, why, (here, 1), unresolved=off <= limit and limit > 0.1)
         if worst is None or (worst.unresolved, reading.ratio) > (reading.unresolved, worst.ratio):
             worst = reading

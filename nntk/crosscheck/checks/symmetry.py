@@ -27,7 +27,7 @@ def same_step(what: str) -> Callable[[Transform], Examine]:
             other = replace(
                 other,
                 theta=rounded(other.theta, setting.dtype),
-                problem=replace(other.problem, X=rounded(other.problem.X, setting.dtype)),
+                objective=replace(other.objective, X=rounded(other.objective.X, setting.dtype)),
             )
             step = one_step(setting.start(at))
             image = back(one_step(setting.start(other)).reshape(at.theta.shape)).reshape(-1)
@@ -63,8 +63,8 @@ def neuron_permutation(at: Case, rng: np.random.Generator) -> tuple[Case, Callab
 )
 @same_step("data in another order")
 def data_permutation(at: Case, rng: np.random.Generator) -> tuple[Case, Callable[[Array], Array]]:
-    p, order = at.problem, _shuffled(len(at.problem.y), rng)
-    return replace(at, problem=replace(p, X=p.X[order], y=p.y[order])), lambda step: step
+    objective, order = at.objective, _shuffled(len(at.objective.y), rng)
+    return replace(at, objective=replace(objective, X=objective.X[order], y=objective.y[order])), lambda step: step
 
 
 @check(
@@ -75,8 +75,13 @@ def data_permutation(at: Case, rng: np.random.Generator) -> tuple[Case, Callable
 )
 @same_step("every point twice")
 def data_duplication(at: Case, rng: np.random.Generator) -> tuple[Case, Callable[[Array], Array]]:
-    p = at.problem
-    return replace(at, problem=replace(p, X=np.concatenate([p.X, p.X]), y=np.concatenate([p.y, p.y]))), lambda step: step
+    objective = at.objective
+    return replace(
+        at,
+        objective=replace(
+            objective, X=np.concatenate([objective.X, objective.X]), y=np.concatenate([objective.y, objective.y])
+        ),
+    ), lambda step: step
 
 
 @check(
@@ -88,9 +93,11 @@ def data_duplication(at: Case, rng: np.random.Generator) -> tuple[Case, Callable
 @same_step("opposite signs")
 def sign_symmetry(at: Case, rng: np.random.Generator) -> tuple[Case, Callable[[Array], Array]]:
     """(c, y) → (-c, -y) and (w, X) → (-w, -X): the loss is the same."""
-    p, D = at.problem, at.theta.shape[1]
+    objective, D = at.objective, at.theta.shape[1]
     signs = np.array([-1.0] * (D - 1) + [1.0])
-    return replace(at, theta=at.theta * signs, problem=replace(p, X=-p.X, y=-p.y)), lambda step: step * signs
+    return replace(
+        at, theta=at.theta * signs, objective=replace(objective, X=-objective.X, y=-objective.y)
+    ), lambda step: step * signs
 
 
 @check(
@@ -102,7 +109,7 @@ def sign_symmetry(at: Case, rng: np.random.Generator) -> tuple[Case, Callable[[A
 @same_step("inputs and weights rotated")
 def joint_rotation(at: Case, rng: np.random.Generator) -> tuple[Case, Callable[[Array], Array]]:
     """(w, X) → (wQ, XQ) for an orthogonal Q."""
-    p, d = at.problem, at.problem.X.shape[1]
+    objective, d = at.objective, at.objective.X.shape[1]
     Q, _ = np.linalg.qr(rng.standard_normal((d, d)))
     theta = at.theta.copy()
     theta[:, 1:-1] = theta[:, 1:-1] @ Q
@@ -112,7 +119,7 @@ def joint_rotation(at: Case, rng: np.random.Generator) -> tuple[Case, Callable[[
         out[:, 1:-1] = out[:, 1:-1] @ Q.T
         return out
 
-    return replace(at, theta=theta, problem=replace(p, X=p.X @ Q)), back
+    return replace(at, theta=theta, objective=replace(objective, X=objective.X @ Q)), back
 
 
 def _shuffled(count: int, rng: np.random.Generator) -> Array:

@@ -50,8 +50,8 @@ def at_own_damping(matrix: Matrix, *, rate: bool = False) -> Predict:
         right = -(A @ seen.step) - (0 if rate else g)
         fit, *_ = np.linalg.lstsq(columns, right, rcond=None)
         mu, alpha = float(fit[0]), float(fit[1]) if rate else 1.0
-        asked = seen.point.problem.damping
-        words = f"at {_times(mu / asked)} the damping asked for{_cause(mu / asked, len(seen.point.problem.y))}"
+        asked = seen.point.objective.damping
+        words = f"at {_times(mu / asked)} the damping asked for{_cause(mu / asked, len(seen.point.objective.y))}"
         if rate:
             words += f" and step size {alpha:.4g}"
         yield solved(A + mu * np.eye(len(A)), -alpha * g), words
@@ -148,8 +148,7 @@ def clipped_eigenvalues(seen: Observation) -> Array:
 
 @curvature("empirical-fisher", "natural gradient with the empirical Fisher matrix")
 def empirical_fisher(seen: Observation) -> Array:
-    p = seen.point
-    rows = p.jacobian * p.residual[:, None]
+    rows = seen.point.jacobian * seen.point.residual[:, None]
     return np.asarray(rows.T @ rows / len(rows))
 
 
@@ -204,19 +203,19 @@ def marquardt_newton(seen: Observation) -> Iterator[Prediction]:
 
 def _scaled_damping(A: Array, scaling: Array, seen: Observation) -> Array:
     """(A + γ_N diag(scaling))Δ = -g."""
-    return solved(A + seen.point.problem.damping * np.diag(np.diag(scaling)), -seen.point.gradient)
+    return solved(A + seen.point.objective.damping * np.diag(np.diag(scaling)), -seen.point.gradient)
 
 
 @explanation("residual-share", "Newton with", fitted=1)
 def residual_share(seen: Observation) -> Iterator[Prediction]:
     """(JᵀJ/M + sS + γ_N)Δ = -g: least squares for s."""
-    p = seen.point
-    column, right = p.residual_hessian @ seen.step, -p.gradient - damped(p.gauss_newton, seen) @ seen.step
+    point = seen.point
+    column, right = point.residual_hessian @ seen.step, -point.gradient - damped(point.gauss_newton, seen) @ seen.step
     size = float(column @ column)
     share = float(column @ right) / size if size else math.nan
     named = {0.5: "half the residual term S", -1.0: "the residual term S with the wrong sign", 2.0: "twice the residual term S"}
     words = next((name for value, name in named.items() if abs(share - value) < 1e-4), f"{share:.6g} times the residual term S")
-    yield solved(damped(p.gauss_newton + share * p.residual_hessian, seen), -p.gradient), words
+    yield solved(damped(point.gauss_newton + share * point.residual_hessian, seen), -point.gradient), words
 
 
 def conjugate_gradients(matrix: Matrix) -> Predict:

@@ -63,4 +63,4 @@ def explanation(id: str, words: str, *, fitted: int = 0) -> Callable[[Predict], 
 
 def damped(A: Array, seen: Observation) -> Array:
     """A + γ_N I, with the damping that was asked for."""
-    return np.asarray(A + seen.point.problem.damping * np.eye(len(A)))
+    return np.asarray(A + seen.point.objective.damping * np.eye(len(A)))

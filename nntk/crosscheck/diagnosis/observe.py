@@ -57,5 +57,5 @@ def _observed(setting: Setting, at: Case, steps: int) -> list[Observation]:
             step = (session.theta - before).reshape(-1)
         if not np.isfinite(step).all() or np.linalg.norm(step) > 1e6:
             break
-        run.append(Observation(at.problem.at(before), step, tuple(run), setting.dtype, calls))
+        run.append(Observation(at.objective.at(before), step, tuple(run), setting.dtype, calls))
     return run

@@ -78,7 +78,8 @@ def neuron_left_out(seen: Observation) -> Iterator[Prediction]:
 
 @explanation("data-subset", "Newton,")
 def data_subset(seen: Observation) -> Iterator[Prediction]:
-    p, M = seen.point.problem, len(seen.point.problem.y)
+    whole = seen.point.objective
+    M = len(whole.y)
     chosen = [(np.delete(np.arange(M), m), f"data point {m + 1} of {M} left out") for m in range(M)]
     chosen += [(np.arange(k), f"on the first {k} of {M} data points (a batch)") for k in range(1, M)]
     chosen += [(np.append(np.arange(M), m), f"data point {m + 1} of {M} counted twice") for m in range(M)]
@@ -86,8 +87,8 @@ def data_subset(seen: Observation) -> Iterator[Prediction]:
         if not len(rows):
             continue
         for share, note in ((1.0, ""), (len(rows) / M, ", averaged over all")):
-            part = replace(p, X=p.X[rows], y=p.y[rows]).at(seen.point.theta)
-            A = share * part.hessian + p.damping * np.eye(seen.step.size)
+            part = replace(whole, X=whole.X[rows], y=whole.y[rows]).at(seen.point.theta)
+            A = share * part.hessian + whole.damping * np.eye(seen.step.size)
             yield solved(A, -share * part.gradient), words + note
 
 
@@ -110,7 +111,7 @@ def several_steps(seen: Observation) -> Iterator[Prediction]:
             theta = seen.point.theta + total.reshape(seen.point.theta.shape)
         if not np.isfinite(theta).all():
             return
-        total = total + seen.point.problem.at(theta).newton.step
+        total = total + seen.point.objective.at(theta).newton.step
         if k > 1:
             yield total.copy(), f"{k} Newton steps in one call"
 
