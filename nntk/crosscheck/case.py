@@ -15,7 +15,7 @@ rounding error analysis", 2019), and 30 as in LAPACK's own tests. The factor a |
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
+import nntk_accelerated
 from nntk_reference import (
+    ACTIVATIONS,
     FLOAT64,
     Ball,
     Network,
@@ -44,6 +46,7 @@ __all__ = [
     "Objective",
     "Point",
     "Target",
+    "activations",
     "case",
     "case_at",
     "family",
@@ -51,6 +54,7 @@ __all__ = [
     "normal_data",
     "rounded",
     "solved",
+    "with_activations",
 ]
 
 EPS: Mapping[str, float] = MappingProxyType({"float32": 2.0**-23, "float64": 2.0**-52})
@@ -358,7 +362,7 @@ def case(
 
 def _definite(point: Point, dtype: str) -> float | None:
     """Twice what makes D positive definite, and a tenth of the scaling formula's γ_N at γ = 1 (E5, E16)."""
-    return 2 * _block_norm(point) + 0.1 * regularization(1.0, len(point.theta), point.objective.beta)
+    return 2 * _block_norm(point) + 0.1 * float(regularization(1.0, len(point.theta), point.objective.beta))
 
 
 def _indefinite(point: Point, dtype: str) -> float | None:
@@ -410,20 +414,42 @@ _KINDS: Mapping[str, Callable[[Point, str], float | None]] = MappingProxyType(
 )
 
 _LADDER = (
-    # width, dim, points, activation; small ones first, so that the first failing one is small
-    (1, 1, 1, "tanh"),
-    (2, 1, 1, "erf"),
-    (2, 1, 3, "tanh"),
-    (3, 2, 2, "sin"),
-    (4, 1, 6, "logistic"),
-    (3, 2, 8, "softplus"),
-    (6, 2, 4, "tanh"),
-    (4, 3, 5, "gelu"),
-    (5, 4, 3, "tanh"),
-    (6, 3, 14, "tanh"),
-    (12, 2, 5, "tanh"),
-    (10, 1, 16, "sin"),
+    # width, dim, points; small ones first, so that the first failing one is small
+    (1, 1, 1),
+    (2, 1, 1),
+    (2, 1, 3),
+    (3, 2, 2),
+    (4, 1, 6),
+    (3, 2, 8),
+    (6, 2, 4),
+    (4, 3, 5),
+    (5, 4, 3),
+    (6, 3, 14),
+    (12, 2, 5),
+    (10, 1, 16),
 )
+
+
+def activations() -> tuple[str, ...]:
+    """The activations that optimizers are tried with: those within the theory that both packages have, in the registry's order.
+
+    The first is tanh. One that is registered later is the last, and counts from then on.
+    """
+    return tuple(name for name, entry in ACTIVATIONS.items() if entry.in_theory and name in nntk_accelerated.ACTIVATIONS)
+
+
+def with_activations(sizes: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, str]]:
+    """(width, dim, points, activation): tanh on every other row, the others in turn on the rows between, the last of them last.
+
+    So one that is registered later takes the last of the rows between, and leaves the rest as they are.
+    """
+    first, *others = activations()
+    between = len(sizes) // 2
+    rows = []
+    for k, size in enumerate(sizes):
+        turn = -1 if k // 2 == between - 1 else k // 2 % len(others)
+        rows.append((*size, others[turn] if k % 2 else first))
+    return rows
 
 
 def case_at(objective: Objective, theta: Array, source: str) -> Case:
@@ -442,7 +468,7 @@ def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: in
 
     `count` takes that many, spread evenly; `least` leaves out widths below.
     """
-    sizes = [row for row in _LADDER if row[0] >= max(least, 2 if kind != "definite" else 1)]
+    sizes = [row for row in with_activations(_LADDER) if row[0] >= max(least, 2 if kind != "definite" else 1)]
     if count is not None and count < len(sizes):
         sizes = [sizes[i] for i in np.linspace(0, len(sizes) - 1, count).round().astype(int)]
     return [case(kind, *row, seed=seed, dtype=dtype) for row in sizes]
@@ -450,7 +476,7 @@ def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: in
 
 def family(width: int, X: Array, y: Array, *, seed: int, dtype: str, beta: float = 0.75) -> Case:
     """A wide network on given data, with γ_N from the scaling formula at γ = 1 (E5)."""
-    net = sample_network(width, X.shape[1], beta=beta, seed=np.random.default_rng([seed, width]))
+    net = sample_network(width, X.shape[1], beta=beta, activation=activations()[0], seed=np.random.default_rng([seed, width]))
     damping = float(rounded(regularization(1.0, width, beta), dtype))
     theta = rounded(net.theta, dtype)
-    return case_at(Objective(X, y, beta, "tanh", damping), theta, f"seed {seed}, width {width}")
+    return case_at(Objective(X, y, beta, activations()[0], damping), theta, f"seed {seed}, width {width}")

@@ -10,7 +10,7 @@ import hypothesis
 import numpy as np
 from hypothesis import strategies as st
 
-from nntk.crosscheck.case import EPS, Case, Objective, rounded
+from nntk.crosscheck.case import EPS, Case, Objective, activations, rounded
 from nntk.crosscheck.checks import Check
 from nntk.crosscheck.result import Tally
 from nntk.crosscheck.setting import Setting
@@ -24,7 +24,6 @@ _DRAWN = {Effort.QUICK: 5, Effort.DEFAULT: 40, Effort.FULL: 300}
 _SOFT = {Effort.QUICK: 0.15, Effort.DEFAULT: 1.5, Effort.FULL: 60.0}
 """Seconds after which no more cases are drawn; how many there were is reported."""
 _SHRINKS = 200
-_ACTIVATIONS = ("tanh", "erf", "sin", "logistic", "softplus", "gelu")
 
 
 class _Failed(AssertionError):
@@ -101,7 +100,7 @@ def _objectives(draw: st.DrawFn, dtype: str) -> tuple[Objective, Any]:
     beta = draw(st.sampled_from([0.75, 0.6, 0.9]))
     gamma = 10 ** (draw(st.integers(-8, 8)) / 4)
     damping = float(rounded(regularization(gamma, width, beta), dtype))
-    return Objective(data[:, :-1].copy(), data[:, -1].copy(), beta, draw(st.sampled_from(_ACTIVATIONS)), damping), theta
+    return Objective(data[:, :-1].copy(), data[:, -1].copy(), beta, draw(st.sampled_from(activations())), damping), theta
 
 
 def _cases(setting: Setting, kind: str) -> st.SearchStrategy[Case]:

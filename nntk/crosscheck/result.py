@@ -24,11 +24,14 @@ UNRESOLVED = 0.1
 
 @dataclass(frozen=True)
 class Failure:
-    """The smallest case that failed, and a program that shows it without this package's checks."""
+    """The smallest case that failed, and a program that shows it without this package's checks.
+
+    number, limit  None where what fails has none.
+    """
 
     case: str
-    number: float
-    limit: float
+    number: float | None
+    limit: float | None
     why: str
     snippet: str
 
@@ -117,10 +120,11 @@ class Tally:
         """Count a reading; is it a failure?"""
         self.cases += 1
         self.panels = self.panels or reading.panels
-        if reading.refused:
-            self.refused, self.refusal = self.refused + 1, self.refusal or reading.refused
+        if reading.answer == "refused":
+            self.refused, self.refusal = self.refused + 1, self.refusal or reading.why
             return False
-        if reading.unresolved or (reading.ratio <= 1 and self.resolution < reading.limit < math.inf):
+        vague = reading.limit is not None and reading.ratio <= 1 and self.resolution < reading.limit < math.inf
+        if vague or reading.answer == "unresolved":
             self.unresolved, self.vague = self.unresolved + 1, self.vague or reading.why
             return False
         if self.worst is None or reading.ratio > self.worst.ratio:
@@ -160,14 +164,13 @@ def finding_of(tally: Tally, error: str) -> Finding:
         notes.append(f"{tally.unresolved} of {tally.cases} cases cannot tell ({tally.vague})")
     worst, judged = tally.worst, tally.cases - tally.refused - tally.unresolved
     if worst is None:
-        verdict = Verdict.UNDECIDED
         why = "; ".join(filter(None, (error, *notes))) or "no case was run"
-        return Finding(verdict, None, "", None, tally.cases, why, panels=tally.panels)
+        return Finding.undecided(why, cases=tally.cases, panels=tally.panels)
     refuted = worst.ratio > 1
     verdict = Verdict.REFUTED if refuted else Verdict.UNDECIDED if error else Verdict.HOLDS
     count = [f"{tally.failures} of {judged} cases fail"] if tally.failures and tally.cases > 1 else []
     why = "; ".join([*([error] if error else []), worst.why, *count, *notes])
-    limit = worst.limit if worst.limit < math.inf else None
+    limit = worst.limit if worst.limit is not None and worst.limit < math.inf else None
     return Finding(verdict, worst.number, "≤" if limit is not None else "", limit, tally.cases, why, panels=tally.panels)
 
 
@@ -178,5 +181,5 @@ def failure_of(setting: Setting, tally: Tally, error: str) -> Failure | None:
         at, steps = smallest.failing
         return Failure(str(at), smallest.number, smallest.limit, smallest.why, snippet(setting, at, steps))
     if error and tally.at is not None:
-        return Failure(str(tally.at), math.nan, 0.0, error, snippet(setting, tally.at, 10))
+        return Failure(str(tally.at), None, None, error, snippet(setting, tally.at, 10))
     return None

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,25 +58,57 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """A number read off a case, and the limit that it must not exceed. NaN exceeds every limit.
+    """What is read off a case: a number and the limit that it must not exceed, or an answer without a number.
 
-    why      what decided, in a sentence.
-    failing  (case, steps) to show if the number is too large: the case that was stepped, how many times.
-    refused  the optimizer refused an indefinite system aloud, and left the parameters alone: neither good nor bad.
-    unresolved   the case cannot tell.
+    number   NaN exceeds every limit.
+    why      what decided, in a sentence; of a refusal, its words.
+    failing  (case, steps) to show if it fails: the case that was stepped, how many times.
+    answer   None where the number decides. Without a number: True where the case passes, False where it fails, "refused" where
+             the optimizer refused an indefinite system aloud and left the parameters alone, which is neither good nor bad,
+             "unresolved" where the case cannot tell.
     """
 
-    number: float
-    limit: float
+    number: float | None
+    limit: float | None
     why: str
     failing: tuple[Case, int] | None = None
-    refused: str = ""
-    unresolved: bool = False
     panels: tuple[Panel, ...] = ()
+    answer: bool | Literal["refused", "unresolved"] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.answer is None) == (self.number is None) or (self.number is None) != (self.limit is None):
+            raise ValueError("a reading has a number and a limit, or an answer")
+
+    @classmethod
+    def passed(cls, why: str) -> Reading:
+        """It passes; there is no number."""
+        return cls(None, None, why, answer=True)
+
+    @classmethod
+    def failed(cls, why: str, failing: tuple[Case, int] | None = None) -> Reading:
+        """It fails; there is no number."""
+        return cls(None, None, why, failing, answer=False)
+
+    @classmethod
+    def refused(cls, words: str) -> Reading:
+        """The optimizer refused the system, in these words."""
+        return cls(None, None, words, answer="refused")
+
+    @classmethod
+    def unresolved(cls, why: str) -> Reading:
+        """The case cannot tell."""
+        return cls(None, None, why, answer="unresolved")
+
+    @property
+    def judges(self) -> bool:
+        """Does it say whether the case passes?"""
+        return self.answer not in ("refused", "unresolved")
 
     @property
     def ratio(self) -> float:
-        """How far the number is from its limit; above 1 is too far."""
+        """How far the number is from its limit; above 1 is too far. Without a number: infinity if it fails, else 0."""
+        if self.number is None or self.limit is None:
+            return math.inf if self.answer is False else 0.0
         if math.isnan(self.number):
             return math.inf
         if self.number <= self.limit:

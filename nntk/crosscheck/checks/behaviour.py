@@ -30,14 +30,15 @@ def deterministic(setting: Setting, at: Case) -> Reading:
         seed_everything(seed)
         paths.append([one_step(session) for _ in range(3)])
     limit = setting.tolerance(at)
-    worst = Reading(0.0, limit, "")
+    worst: Reading | None = None
     for k, other in enumerate(paths[1:]):
         for t, (a, b) in enumerate(zip(paths[0], other, strict=True)):
             off = float(np.linalg.norm(a - b)) / (float(np.linalg.norm(a)) or 1.0)
             what = "with other global seeds" if k else "from the same start"
             reading = Reading(off, limit, f"two runs {what} differ by {off:.3g} at step {t + 1} ({at})", (at, t + 1))
-            if reading.ratio >= worst.ratio:
+            if worst is None or reading.ratio >= worst.ratio:
                 worst = reading
+    assert worst is not None
     return worst
 
 
@@ -77,8 +78,9 @@ def no_side_effects(setting: Setting, at: Case) -> Reading:
     if model is not None and not all(p.requires_grad for p in model.parameters()):
         changed.append("requires_grad of a parameter was switched off")
     changed = list(dict.fromkeys(changed))
-    why = "; ".join(changed) or "nothing changed"
-    return Reading(float(len(changed)), 0.0, f"{why} ({at})", (at, 1))
+    if changed:
+        return Reading.failed(f"{'; '.join(changed)} ({at})", (at, 1))
+    return Reading.passed(f"nothing changed ({at})")
 
 
 def _globals() -> dict[str, Any]:
@@ -127,7 +129,7 @@ def state_dict(setting: Setting, at: Case) -> Reading:
         two.optimizer.load_state_dict(state)
     except Exception as error:
         why = f"saving or loading the state failed: {type(error).__name__}: {error} ({at})"
-        return Reading(1.0, 0.0, why, (at, 3))
+        return Reading.failed(why, (at, 3))
     limit = setting.tolerance(at, 3)
     worst = Reading(0.0, limit, f"the same eight steps after loading ({at})")
     for t in range(8):
@@ -205,8 +207,8 @@ def non_finite(setting: Setting, at: Case) -> Reading:
             with np.errstate(all="ignore"):
                 after = session.theta
             if not np.isfinite(after).all():
-                return Reading(1.0, 0.0, f"{name} in {field} went into the parameters, without an error ({at})", (broken, 1))
+                return Reading.failed(f"{name} in {field} went into the parameters, without an error ({at})", (broken, 1))
             if not np.array_equal(after, at.theta):
                 why = f"{name} in {field} was passed over: the parameters moved, without an error ({at})"
-                return Reading(1.0, 0.0, why, (broken, 1))
-    return Reading(0.0, 0.0, f"nan and inf in X and in y are refused ({at})")
+                return Reading.failed(why, (broken, 1))
+    return Reading.passed(f"nan and inf in X and in y are refused ({at})")

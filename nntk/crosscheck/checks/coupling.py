@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import THRESHOLD, Case, case, rounded
+from nntk.crosscheck.case import THRESHOLD, Case, case, rounded, with_activations
 from nntk.crosscheck.checks.check import ALL, NEWTONS, check, some
 from nntk.crosscheck.checks.step import angle
 from nntk.crosscheck.setting import Reading, Setting, one_step
@@ -19,7 +19,7 @@ __all__ = ["parts_of"]
 
 
 def coupling_cases(setting: Setting) -> Sequence[Case]:
-    sizes = [(6, 1, 4, "tanh"), (6, 2, 5, "tanh"), (5, 3, 12, "sin"), (7, 2, 6, "logistic")][: some(setting, 2, 4)]
+    sizes = with_activations([(6, 1, 4), (6, 2, 5), (5, 3, 12), (7, 2, 6)])[: some(setting, 2, 4)]
     return [case("definite", *size, seed=setting.seed, dtype=setting.dtype) for size in sizes]
 
 
@@ -38,29 +38,29 @@ def all_parameters_coupled(setting: Setting, at: Case) -> Reading:
     step, target = one_step(setting.start(at)), setting.target(at.start)
     size = float(np.linalg.norm(step))
     if not 0 < size < math.inf:
-        return Reading(math.inf, 1.0, f"the step has length {size:.3g} ({at})", (at, 1))
+        return Reading.failed(f"the step has length {size:.3g} ({at})", (at, 1))
     parts = parts_of(target.matrix, *at.theta.shape)
     columns = [part @ step / size for part in parts.values()] + [step / size, at.start.gradient / size]
     names = list(parts)
     diagonal = (np.diag(target.matrix) - at.objective.damping) * step / size
     keep = [k for k, column in enumerate(columns) if np.linalg.norm(column) > 1e-9 * target.point.matrix_size]
     if angle(step, at.start.gradient) < 1e-9 < angle(target.step, at.start.gradient):
-        return Reading(1.0, 0.0, f"no coupling enters: the step is along the gradient ({at})", (at, 1))
+        return Reading.failed(f"no coupling enters: the step is along the gradient ({at})", (at, 1))
     U, slack = np.column_stack([columns[k] for k in keep]), setting.slack(target, step) / size
     fitted = least_squares(U, -diagonal, slack)
     if fitted is None:
-        return Reading(0.0, math.inf, f"too few numbers to tell the couplings apart ({at})", unresolved=True)
+        return Reading.unresolved(f"too few numbers to tell the couplings apart ({at})")
     misfit = float(np.linalg.norm(U @ fitted[0] + diagonal))
     if misfit > 100 * slack:
         why = f"no coefficients of the couplings explain the step: {misfit:.2g} is left of its equation ({at})"
-        return Reading(0.0, math.inf, why, unresolved=True)
+        return Reading.unresolved(why)
     readings = [
         Reading(abs(value - 1), bar, f"the coupling {names[k]} enters {value:.6g} times ({at})", (at, 1))
         for k, value, bar in zip(keep, *fitted, strict=True)
         if k < len(names)
     ]
     if not readings:
-        return Reading(0.0, math.inf, f"there is nothing to couple ({at})", unresolved=True)
+        return Reading.unresolved(f"there is nothing to couple ({at})")
     return max(readings, key=lambda reading: reading.ratio)
 
 
@@ -90,7 +90,7 @@ def parts_of(A: Array, N: int, D: int) -> dict[str, Array]:
 
 
 def data_cases(setting: Setting) -> Sequence[Case]:
-    sizes = [(3, 1, 3, "tanh"), (6, 2, 5, "tanh"), (8, 2, 9, "sin")][: some(setting, 2, 3)]
+    sizes = with_activations([(3, 1, 3), (6, 2, 5), (8, 2, 9)])[: some(setting, 2, 3)]
     return [case("definite", *size, seed=setting.seed, dtype=setting.dtype) for size in sizes]
 
 
@@ -123,7 +123,7 @@ def whole_data(setting: Setting, at: Case) -> Reading:
         slack = setting.slack(target, step) / size
         fitted = least_squares(U, -objective.damping * step / size, slack)
         if fitted is None or len(step) < M + 3:
-            return Reading(0.0, math.inf, f"too few numbers to tell the points apart ({at})", unresolved=True)
+            return Reading.unresolved(f"too few numbers to tell the points apart ({at})")
         weights, bars = fitted
         misfit = float(np.linalg.norm(U @ weights + objective.damping * step / size))
         if misfit <= 100 * slack:
@@ -140,5 +140,5 @@ def whole_data(setting: Setting, at: Case) -> Reading:
         moved = replace(at, objective=replace(objective, y=rounded(y, setting.dtype)))
         change = float(np.linalg.norm(one_step(setting.start(moved), steps) - base)) / size
         if not change > THRESHOLD * at.start.operations * setting.eps:
-            return Reading(1.0, 0.0, f"{steps} steps do not respond to point {m + 1} of {M} ({at})", (moved, steps))
-    return Reading(0.0, 0.0, f"{steps} steps respond to each of {M} points ({at})")
+            return Reading.failed(f"{steps} steps do not respond to point {m + 1} of {M} ({at})", (moved, steps))
+    return Reading.passed(f"{steps} steps respond to each of {M} points ({at})")

@@ -54,14 +54,16 @@ def width_exponent(setting: Setting, at: Case) -> Reading:
             )
             step = attempt(setting.start(here), here)
             if isinstance(step, str):
-                return Reading(0.0, 1.0, "", refused=step)
+                return Reading.refused(step)
             start = here.start
             rate = 1 / regularization(1.0, width, objective.beta)  # (E12) at η̄ = 1
             seen = {"subject": step, "newton": start.newton.step, "descent": rate * start.gradient}
             if setting.profile.target is not None:
                 target = setting.target(start)
                 seen["wanted"] = target.step
-                worst_limit, worst_case = max((worst_limit, worst_case), (setting.limit(target), here), key=lambda pair: pair[0])
+                worst_limit, worst_case = max(
+                    (worst_limit, worst_case), (setting.limit(target), here), key=lambda pair: pair[0]
+                )
             for name, move in seen.items():
                 squares[name][k] += float(move @ move)
     found = {name: [float(v) for v in np.sqrt(total / networks / widths)] for name, total in squares.items()}
@@ -140,10 +142,10 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     resolved = np.abs(before) > 1e3 * setting.eps * float(np.linalg.norm(start.residual))
     shown = np.flatnonzero(resolved & (values > 1e-14 * values[0]))
     if not len(shown):
-        return Reading(0.0, math.inf, f"no mode of the error is large enough to be seen ({at})", unresolved=True)
+        return Reading.unresolved(f"no mode of the error is large enough to be seen ({at})")
     step = attempt(setting.start(at), at)
     if isinstance(step, str):
-        return Reading(0.0, 1.0, "", refused=step)
+        return Reading.refused(step)
 
     def removed(move: Array) -> Array:
         if not np.isfinite(move).all():

@@ -29,7 +29,7 @@ def trajectory(setting: Setting, at: Case) -> Reading:
     """Twenty steps: each from the reference's parameters (lockstep), and all from the start (free-running)."""
     steps = 20
     path = [at.theta]
-    worst = Reading(0.0, 1.0, "")
+    worst: Reading | None = None
     errors = []
     lockstep = setting.start(at)
     for t in range(steps):
@@ -38,7 +38,7 @@ def trajectory(setting: Setting, at: Case) -> Reading:
         lockstep.move_to(here.theta)
         reading = judged(setting, here, one_step(lockstep), what=f"step {t + 1} of {steps}")
         errors.append(target.error(one_step_of(lockstep, here.theta)))
-        if reading.ratio > worst.ratio or not t:
+        if worst is None or reading.ratio > worst.ratio:
             worst = replace(reading, failing=(at, t + 1))
         path.append(rounded(here.theta + target.step.reshape(here.theta.shape), setting.dtype))
     free, allowed = setting.start(at), _drift(setting, at, path)
@@ -50,8 +50,9 @@ def trajectory(setting: Setting, at: Case) -> Reading:
         reading = Reading(
             apart[-1], allowed[t], f"free-running, {apart[-1]:.3g} from the exact path after {t + 1} steps ({at})"
         )
-        if reading.ratio > worst.ratio:
+        if worst is None or reading.ratio > worst.ratio:
             worst = replace(reading, failing=(at, t + 1))
+    assert worst is not None
     at_step = tuple(float(t + 1) for t in range(steps))
     panel = Panel(
         "Twenty steps beside the reference",
@@ -113,7 +114,7 @@ def fresh_curvature(setting: Setting, at: Case) -> Reading:
     """An optimizer with a past takes the step that a new one takes from the same parameters."""
     cases = _visits(setting, at)
     old = setting.start(cases[0])
-    worst = Reading(0.0, 1.0, "")
+    worst: Reading | None = None
     for k, here in enumerate(cases):
         old.move_to(here.theta)
         step, fresh = one_step(old), one_step(setting.start(here))
@@ -123,8 +124,9 @@ def fresh_curvature(setting: Setting, at: Case) -> Reading:
         why = f"after {k} steps elsewhere, relative difference to a new optimizer's step {off:.3g}{stale} ({here})"
         limit = max(setting.tolerance(here), 2 * (setting.rtol or 0.0))
         reading = Reading(off, limit, why, (cases[0], k + 1))
-        if reading.ratio > worst.ratio or not k:
+        if worst is None or reading.ratio > worst.ratio:
             worst = reading
+    assert worst is not None
     return worst
 
 
@@ -164,14 +166,14 @@ def no_silent_fallback(setting: Setting, at: Case) -> Reading:
         session.move_to(theta)
         step = attempt(session, here)
         if isinstance(step, str):
-            return Reading(0.0, 0.0, "", refused=step)
+            return Reading.refused(step)
         name = _fallback(setting, here, step)
         if name:
-            return Reading(1.0, 0.0, f"step {t + 1} is {name} ({here})", (at, t + 1))
+            return Reading.failed(f"step {t + 1} is {name} ({here})", (at, t + 1))
         # On towards the reference's next point, but not far: a full step of an indefinite system can lead anywhere.
         size = float(np.abs(target.step).max())
         theta = rounded(theta + target.step.reshape(theta.shape) * min(1.0, 0.3 / (size or 1.0)), setting.dtype)
-    return Reading(0.0, 0.0, f"no fallback among 8 steps ({at})")
+    return Reading.passed(f"no fallback among 8 steps ({at})")
 
 
 def _fallback(setting: Setting, at: Case, step: Array) -> str:

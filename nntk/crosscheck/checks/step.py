@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import Case, case, case_at, ladder, rounded
+from nntk.crosscheck.case import Case, activations, case, case_at, ladder, rounded
 from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite, some
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step
 from nntk.crosscheck.subject import Session
@@ -47,18 +47,19 @@ def _all_kinds(setting: Setting) -> Sequence[Case]:
     drawn="any",
 )
 def step_matches(setting: Setting, at: Case) -> Reading:
-    setting.target(at.start)
+    setting.target(at.start)  # where there is none, before any step
     step = attempt(setting.start(at), at)
     if isinstance(step, str):
-        return Reading(0.0, setting.limit(setting.target(at.start)), "", refused=step)
+        return Reading.refused(step)
     return judged(setting, at, step)
 
 
 def damping_cases(setting: Setting) -> Sequence[Case]:
     """Small residuals, where the matrix is definite for all dampings, and large ones."""
     seed, dtype = setting.seed, setting.dtype
-    small = case("definite", 3, 1, 4, "tanh", seed=seed, dtype=dtype, residual=setting.eps ** (1 / 3))
-    return [small, case("definite", 4, 2, 5, "tanh", seed=seed, dtype=dtype)]
+    first = activations()[0]
+    small = case("definite", 3, 1, 4, first, seed=seed, dtype=dtype, residual=setting.eps ** (1 / 3))
+    return [small, case("definite", 4, 2, 5, first, seed=seed, dtype=dtype)]
 
 
 def fitted_damping(setting: Setting, at: Case, step: Array) -> tuple[float, float]:
@@ -106,11 +107,11 @@ def damping_honoured(setting: Setting, at: Case) -> Reading:
         bars.append(bar)
         off, limit = abs(mu / objective.damping - 1), bar / objective.damping
         why = f"damping {objective.damping:.4g} was asked for, {mu:.7g} explains the step best ({here})"
-        reading = Reading(off, limit, why, (here, 1), unresolved=off <= limit and limit > 0.1)
-        if worst is None or (worst.unresolved, reading.ratio) > (reading.unresolved, worst.ratio):
+        reading = Reading.unresolved(why) if off <= limit and limit > 0.1 else Reading(off, limit, why, (here, 1))
+        if worst is None or (reading.judges, reading.ratio) > (worst.judges, worst.ratio):
             worst = reading
     if worst is None:
-        return Reading(0.0, 1.0, "", refused=refusal)
+        return Reading.refused(refusal)
     panel = Panel(
         "The damping that explains the step best",
         "damping asked for",
@@ -172,7 +173,8 @@ def _small_residuals(setting: Setting) -> Sequence[Case]:
     size = 1e-4 if setting.dtype == "float64" else 1e-1
     sizes = [(2, 1, 3), (4, 2, 5), (6, 3, 4), (8, 1, 12)][: some(setting, 2, 4)]
     seed = setting.seed
-    return [case("definite", *n, "tanh", seed=seed, dtype=setting.dtype, residual=size) for n in sizes]
+    first = activations()[0]
+    return [case("definite", *row, first, seed=seed, dtype=setting.dtype, residual=size) for row in sizes]
 
 
 @check(

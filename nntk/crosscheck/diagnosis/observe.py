@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import Case, case
+from nntk.crosscheck.case import Case, case, with_activations
 from nntk.crosscheck.diagnosis.explain import Diagnosis, explain
 from nntk.crosscheck.diagnosis.explanation import Observation
 from nntk.crosscheck.setting import Setting
@@ -16,8 +16,9 @@ from nntk.crosscheck.subject import SubjectError
 __all__ = ["diagnose"]
 
 # With more points than parameters, so that matrices without damping can be told as well; and with fewer.
-_MANY = ((3, 2, 14, "tanh"), (4, 2, 18, "sin"), (6, 1, 20, "tanh"))
-_FEW = ((4, 2, 5, "tanh"), (6, 2, 4, "tanh"), (5, 2, 7, "sin"))
+# Width, dim, points.
+_MANY = ((3, 2, 14), (4, 2, 18), (6, 1, 20))
+_FEW = ((4, 2, 5), (6, 2, 4), (5, 2, 7))
 
 
 def diagnose(setting: Setting) -> list[Diagnosis]:
@@ -25,9 +26,10 @@ def diagnose(setting: Setting) -> list[Diagnosis]:
     found = []
     plan = (("definite", ["definite"] * 3, _MANY), ("indefinite", ["indefinite", "ascent", "ascent"], _FEW))
     for group, kinds, sizes in plan:
-        cases = [case(kind, *size, seed=setting.seed, dtype=setting.dtype) for kind, size in zip(kinds, sizes, strict=True)]
+        rows = zip(kinds, with_activations(sizes), strict=True)
+        cases = [case(kind, *row, seed=setting.seed, dtype=setting.dtype) for kind, row in rows]
         found.append(_group(setting, group, cases, 1))
-    cases = [case("definite", *size, seed=setting.seed + 1, dtype=setting.dtype) for size in _FEW[:2]]
+    cases = [case("definite", *row, seed=setting.seed + 1, dtype=setting.dtype) for row in with_activations(_FEW[:2])]
     found.append(_group(setting, "consecutive", cases, 6))
     return found
 
