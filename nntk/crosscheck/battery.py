@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,14 @@ from nntk.crosscheck.drawn import draw_cases
 from nntk.crosscheck.guards import OutOfTime, Output, guarded
 from nntk.crosscheck.guards import time_limit as limited
 from nntk.crosscheck.options import TIME_LIMIT, effort_of, read_expected_failures, rtol_of, select
-from nntk.crosscheck.result import UNRESOLVED, CheckResult, Report, Tally, failure_of, finding_of, outcome_of
+from nntk.crosscheck.result import NOT_FINISHED, UNRESOLVED, CheckResult, Report, Tally, failure_of, finding_of, outcome_of
 from nntk.crosscheck.setting import NotApplicable, Setting, refuse_missing_device
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.crosscheck.subject import FactoryError, SubjectError, subject
 from nntk_proofs_checks.claim import Effort, Finding
-from nntk_reference import InputError, Verdict
-from nntk_reference.validation import positive, whole_number
+from nntk_reference import InputError, Verdict, validation
 
-__all__ = ["check_optimizer"]
+__all__ = ["Run", "check_optimizer", "prepare", "probe"]
 
 _IMPORTS = 15.0
 """Seconds that torch's own imports may take."""
@@ -52,6 +52,7 @@ def check_optimizer(
     diagnose: bool = True,
     progress: Callable[[str], Any] | None = None,
     finished: Callable[[CheckResult], Any] | None = None,
+    kept: Callable[[Report], Any] | None = None,
     name: str | None = None,
 ) -> Report:
     """Cross-check an optimizer: run the profile's checks, diagnose its steps, and report.
@@ -66,62 +67,118 @@ def check_optimizer(
     diagnose           whether to say what the steps are.
     time_limit         seconds that each check may take, after which it is interrupted and marked error.
     progress, finished called with the id of each check before it, and with its result after it.
+    kept               called with the report so far (complete=False) before the first check, and after each.
 
     The optimizer's exceptions, printing and global state do not reach the caller. KeyboardInterrupt ends the run; what is
-    finished by then is in the report, with complete=False.
+    finished by then is in the report, with complete=False, and the other checks are left out as not finished.
     Raises InputError for bad arguments, and FactoryError for something that makes no optimizer.
     """
-    chosen, told = known_profile(profile), subject(factory, name)
-    effort = effort_of(effort)
-    expected = read_expected_failures(expected_failures)
-    checks, left_out = select(chosen, only, skip, expected)
-    if dtype not in EPS:
-        raise InputError("dtype", f"one of {', '.join(EPS)}", repr(dtype))
-    whole_number("seed", seed, 0, 2**32 - 1)
-    positive("time_limit", time_limit)
-    refuse_missing_device(device)
-    setting = Setting(told, chosen, dtype, device, effort, seed, rtol_of(rtol, chosen))
+    run = prepare(
+        factory,
+        profile,
+        rtol=rtol,
+        only=only,
+        skip=skip,
+        expected_failures=expected_failures,
+        effort=effort,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        time_limit=time_limit,
+        name=name,
+    )
+    setting, output = run.setting, Output()
     started, begin = datetime.now(UTC), time.perf_counter()
     results: list[CheckResult] = []
-    told_as: Sequence[Diagnosis] = ()
-    output = Output()
-    complete = False
+    told: Sequence[Diagnosis] = ()
+
+    def report(complete: bool) -> Report:
+        done = {result.id for result in results}
+        unfinished = {check.id: NOT_FINISHED for check in run.checks if check.id not in done}
+        left_out = run.left_out | unfinished
+        draws = [setting.notes["draws"]] if "draws" in setting.notes else []
+        return Report(
+            setting.subject.name,
+            str(setting.notes.get("form", "")),
+            setting.profile,
+            setting.rtol,
+            dtype,
+            device,
+            setting.effort,
+            seed,
+            tuple(results),
+            tuple(told),
+            (*draws, *output.notes()),
+            {id: left_out[id] for id in CHECKS if id in left_out},
+            started,
+            time.perf_counter() - begin,
+            complete=complete,
+        )
+
     try:
         with output.captured():
-            _probe(setting, time_limit)
-        for check in checks:
+            probe(setting, time_limit)
+        if kept is not None:
+            kept(report(complete=False))
+        for check in run.checks:
             if progress is not None:
                 progress(check.id)
             with output.captured():
-                result = _run(check, setting, expected.get(check.id, ""), time_limit)
-            results.append(result)
+                results.append(_run(check, setting, run.expected.get(check.id, ""), time_limit))
             if finished is not None:
-                finished(result)
+                finished(results[-1])
+            if kept is not None:
+                kept(report(complete=False))
         if diagnose:
             if progress is not None:
                 progress("diagnosis")
             with output.captured():
-                told_as = _diagnosed(setting, time_limit)
-        complete = True
+                told = _diagnosed(setting, time_limit)
     except KeyboardInterrupt:
-        pass
-    return Report(
-        told.name,
-        str(setting.notes.get("form", "")),
-        chosen,
-        setting.rtol,
-        dtype,
-        device,
-        effort,
-        seed,
-        tuple(results),
-        tuple(told_as),
-        (*([setting.notes["draws"]] if "draws" in setting.notes else []), *output.notes()),
-        left_out,
-        started,
-        time.perf_counter() - begin,
-        complete=complete,
-    )
+        return report(complete=False)
+    return report(complete=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a battery is going to do: `checks`, in order, with the reasons why failures are `expected`, {id: reason}.
+
+    left_out   why each of the other checks is not run.
+    """
+
+    setting: Setting
+    checks: tuple[Check, ...]
+    left_out: dict[str, str]
+    expected: dict[str, str]
+
+
+def prepare(
+    factory: Callable[..., Any] | str,
+    profile: str = "exact-newton",
+    *,
+    rtol: float | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    expected_failures: Mapping[str, str] | Path | str | None = None,
+    effort: str | Effort = "default",
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float64",
+    time_limit: float = TIME_LIMIT,
+    name: str | None = None,
+) -> Run:
+    """Look at the arguments of `check_optimizer` before any work. Raises InputError and FactoryError, as that does."""
+    chosen, told = known_profile(profile), subject(factory, name)
+    amount = effort_of(effort)
+    expected = read_expected_failures(expected_failures)
+    checks, left_out = select(chosen, only, skip, expected)
+    if dtype not in EPS:
+        raise InputError("dtype", f"one of {', '.join(EPS)}", repr(dtype))
+    validation.seed(seed)
+    validation.positive("time_limit", time_limit)
+    refuse_missing_device(device)
+    setting = Setting(told, chosen, dtype, device, amount, seed, rtol_of(rtol, chosen))
+    return Run(setting, tuple(checks), left_out, expected)
 
 
 def _run(check: Check, setting: Setting, expected: str, time_limit: float) -> CheckResult:
@@ -161,8 +218,11 @@ def _run(check: Check, setting: Setting, expected: str, time_limit: float) -> Ch
     return CheckResult(check, outcome, finding, seconds, failure, trace, tally.refused, tally.unresolved, expected)
 
 
-def _probe(setting: Setting, time_limit: float) -> None:
-    """Make one optimizer, to find out that the factory makes one. What it raises is left to the checks to report."""
+def probe(setting: Setting, time_limit: float) -> None:
+    """Make one optimizer, to find out that the factory makes one. What it raises is left to the checks to report.
+
+    Raises FactoryError.
+    """
     if time_limit < _IMPORTS:
         # torch imports its compiler at the first call of torch.func; interrupted there, it stays broken.
         importlib.import_module("torch._dynamo")

@@ -76,7 +76,7 @@ def read_expected_failures(source: Mapping[str, str] | Path | str | None) -> dic
         try:
             rows = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError("xfail", "a file of lines `id: reason`", f"{str(path)!r} ({error})") from None
+            raise InputError("expected_failures", "a file of lines `id: reason`", f"{str(path)!r} ({error})") from None
         lines = []
         for number, row in enumerate(rows, start=1):
             if row.strip() and not row.strip().startswith("#"):
@@ -86,11 +86,13 @@ def read_expected_failures(source: Mapping[str, str] | Path | str | None) -> dic
     for number, id, reason in lines:
         where = f"line {number}: " if number else ""
         if id not in CHECKS or not reason:
-            problem = "no such check" if id not in CHECKS else "no reason"
+            fault = "no such check" if id not in CHECKS else "no reason"
             raise InputError(
-                "xfail", f"lines `id: reason`, with the id of a check ({', '.join(CHECKS)})", f"{where}{id!r}: {problem}"
+                "expected_failures",
+                f"lines `id: reason`, with the id of a check ({', '.join(CHECKS)})",
+                f"{where}{id!r}: {fault}",
             )
         if id in found:
-            raise InputError("xfail", "each check once", f"{where}{id!r} again")
+            raise InputError("expected_failures", "each check once", f"{where}{id!r} again")
         found[id] = reason
     return found

@@ -16,7 +16,10 @@ from nntk.crosscheck.snippet import snippet
 from nntk_proofs_checks.claim import Effort, Finding
 from nntk_reference import Verdict
 
-__all__ = ["UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "outcome_of"]
+__all__ = ["NOT_FINISHED", "UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "outcome_of"]
+
+NOT_FINISHED = "not finished"
+"""Why a check is left out that was to be run, when the run ends before it."""
 
 UNRESOLVED = 0.1
 """A limit above this says nothing about a relative quantity."""
@@ -67,7 +70,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Report:
-    """What the battery found out about an optimizer."""
+    """What the battery found out about an optimizer; `left_out`, {id: why}, are the checks without a result."""
 
     subject: str
     form: str

@@ -38,7 +38,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         for known in (
             Profile("exact-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to rounding (E6)", "newton"),
             Profile("gauss-newton", "Δ = -(JᵀJ/M + γ_N I)⁻¹ ∇L, to rounding (E6 without S)", "gauss-newton"),
-            Profile("approximate-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to a relative error of --rtol", "newton", approximate=True),
+            Profile("approximate-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to a relative error of rtol", "newton", approximate=True),
             Profile("first-order", "no prescribed step; symmetries, state and side effects are checked", None),
         )
     }
@@ -148,7 +148,7 @@ class Setting:
         return point.target(self.profile.target)
 
     def limit(self, target: Target, rate: float = 1.0) -> float:
-        """What the relative error of a step may be: the limit of rounding, or --rtol."""
+        """What the relative error of a step may be: the limit of rounding, or rtol."""
         rounding = target.limit(self.dtype, rate)
         return rounding if self.rtol is None else max(rounding, self.rtol)
 
