@@ -19,7 +19,7 @@ before the first check and again after each, so that a run that is killed leaves
 | – id, statement | the check |
 | – outcome | passed, failed, undecided, error, skipped, informative, xfailed or xpassed |
 | – verdict, why | holds, refuted or undecided; what decided |
-| – number, relation, limit, shown | `number relation limit` is what the check needs, `shown` what was found; null and - for none |
+| – number, relation, limit, shown | `number relation limit` is what the check needs, `shown` was found; null and - for none |
 | – cases, refused, unresolved | how many cases; refused aloud by the optimizer; too ill-conditioned to tell |
 | – expected | the reason why it was expected to fail, or "" |
 | – failure | null, or the smallest failing case: case, number, limit, why, snippet (a program that shows it) |

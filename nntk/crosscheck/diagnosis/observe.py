@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from nntk.crosscheck.case import Case, case, with_activations
-from nntk.crosscheck.diagnosis.explain import Diagnosis, explain
 from nntk.crosscheck.diagnosis.explanation import Observation
+from nntk.crosscheck.diagnosis.nearest import Diagnosis, explain
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import SubjectError
 

@@ -157,7 +157,7 @@ def test_options_reach_the_checks(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "scheduler of tests.nntk.optimizers:gradient*approximate-newton, rtol 0.05, dtype float32, device cpu, effort quick, seed 5)",
+            "scheduler of *:gradient*approximate-newton, rtol 0.05, dtype float32, device cpu, effort quick, seed 5)",
             "=* cross-check of tests.nntk.optimizers:step_size_off as approximate-newton =*",
             "left out, not part of the profile approximate-newton: precision",
         ]

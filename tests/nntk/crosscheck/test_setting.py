@@ -135,7 +135,7 @@ def test_two_right_steps_differ_by_the_tolerance_at_most(dtype: str) -> None:
         off = target.limit(dtype) * size * across
         apart = float(np.linalg.norm((target.step + off) - (target.step - off))) / size
         tolerance = setting(dtype=dtype).tolerance(at)
-        assert 0.99 * tolerance < apart <= 1.000001 * tolerance
+        assert 0.99 * tolerance < apart <= 1.0001 * tolerance
         assert 1.1 * apart > tolerance
 
 
