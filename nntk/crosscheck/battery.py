@@ -125,10 +125,10 @@ def check_optimizer(
                 progress(check.id)
             with output.captured():
                 results.append(_run(check, setting, run.expected.get(check.id, ""), time_limit))
-            if finished is not None:
-                finished(results[-1])
             if kept is not None:
                 kept(report(complete=False))
+            if finished is not None:
+                finished(results[-1])
         if diagnose:
             if progress is not None:
                 progress("diagnosis")

@@ -59,6 +59,7 @@ def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | No
 
     try:
         report = check_optimizer(factory, profile, progress=start, finished=finished, kept=kept, **options)
+        kept(report)
     finally:
         for bar in bars:
             bar.stop()
