@@ -23,10 +23,11 @@ from nntk.crosscheck.drawn import draw_cases
 from nntk.crosscheck.guards import OutOfTime, Output, guarded
 from nntk.crosscheck.guards import time_limit as limited
 from nntk.crosscheck.options import TIME_LIMIT, effort_of, read_expected_failures, rtol_of, select
-from nntk.crosscheck.result import NOT_FINISHED, UNRESOLVED, CheckResult, Report, Tally, failure_of, finding_of, outcome_of
+from nntk.crosscheck.result import UNRESOLVED, CheckResult, Report, Tally, failure_of, finding_of, outcome_of
 from nntk.crosscheck.setting import NotApplicable, Setting, refuse_missing_device
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.crosscheck.subject import FactoryError, SubjectError, subject
+from nntk.reporting.envelope import NOT_FINISHED
 from nntk_proofs_checks.claim import Effort, Finding
 from nntk_reference import InputError, Verdict, validation
 

@@ -41,8 +41,8 @@ from rich.console import Console
 from rich.text import Text
 
 from nntk import __version__
-from nntk.crosscheck.result import NOT_FINISHED, CheckResult, Report
-from nntk.reporting.envelope import envelope
+from nntk.crosscheck.result import CheckResult, Report
+from nntk.reporting.envelope import NOT_FINISHED, envelope
 from nntk.reporting.terminal import columns, count, decisive, one_line, seconds, text
 from nntk_proofs_checks.claim import Effort
 

@@ -16,10 +16,7 @@ from nntk.crosscheck.snippet import snippet
 from nntk_proofs_checks.claim import Effort, Finding
 from nntk_reference import Verdict
 
-__all__ = ["NOT_FINISHED", "UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "outcome_of"]
-
-NOT_FINISHED = "not finished"
-"""Why a check is left out that was to be run, when the run ends before it."""
+__all__ = ["UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "outcome_of"]
 
 UNRESOLVED = 0.1
 """A limit above this says nothing about a relative quantity."""
