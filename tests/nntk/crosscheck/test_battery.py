@@ -11,7 +11,7 @@ import pytest
 from nntk.crosscheck import CHECKS, PROFILES, FactoryError, Report, check_optimizer
 from nntk.crosscheck.battery import prepare
 from nntk.crosscheck.report import as_text
-from nntk.crosscheck.result import NOT_FINISHED
+from nntk.reporting.envelope import NOT_FINISHED
 from nntk_reference import InputError
 from tests.nntk import optimizers
 
