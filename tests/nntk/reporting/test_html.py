@@ -537,7 +537,7 @@ def test_in_a_browser(
 @pytest.mark.parametrize(("file", "scheme"), [("page.html", LIGHT), ("page.html", DARK), ("phone.html", LIGHT)])
 def test_a_report_card_in_a_browser(browse: Callable[[str, str, int], dict[str, Any]], file: str, scheme: int) -> None:
     only = ["step-matches,damping-honoured,trajectory,width-exponent,mode-rates"]
-    seen = browse(card(check_optimizer("optimizers:half_residual", effort="quick", only=only)), file, scheme)
+    seen = browse(card(check_optimizer("tests.nntk.optimizers:half_residual", effort="quick", only=only)), file, scheme)
     assert len(seen["figures"]) == 4
     for figure in seen["figures"]:
         assert figure["painted"] > 0.01 * figure["width"] * figure["height"]
