@@ -116,7 +116,7 @@ def test_options_switch_the_special_and_the_extreme_off(monkeypatch: pytest.Monk
     monkeypatch.setattr(strategies, "_repeat", lambda draw, rows: (repeated.append(rows.shape), repeat(draw, rows)))
     sample(problems(special=False, extreme=False, min_width=2), 200)
     assert repeated == []
-    sample(problems(min_width=2), 200)
+    sample(problems(min_width=2), 400)
     assert len(repeated) > 20
 
 
