@@ -15,6 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from nntk.crosscheck.testing import Candidate
     from nntk_proofs_checks import Effort, Problem
+    from nntk_reference import InputError
 
 EFFORTS = ("quick", "default", "full")
 
@@ -25,6 +26,12 @@ _MARKERS = {
     "control": "a negative control, which must be refuted",
     "crosscheck": "a check of an optimizer given by --nntk-optimizer",
 }
+
+_OPTIONS = {
+    **{name: f"--nntk-{name}" for name in ("profile", "rtol", "effort", "seed", "device", "dtype")},
+    "expected_failures": "--nntk-xfail",
+}
+"""The options that arguments of Python come from."""
 
 _ROOT = "nntk"
 """The first part of the items' node ids, where those of other tests have a file."""
@@ -88,7 +95,12 @@ def nntk_problem(pytestconfig: pytest.Config) -> Problem:
     try:
         return replace(default_data() if path is None else load(path), seed=pytestconfig.getoption("--nntk-seed"))
     except InputError as error:
-        pytest.exit(f"nntk: {error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        pytest.exit(f"nntk: {_told(error)}", returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def _told(error: InputError) -> str:
+    """The complaint, under the name of the option that the argument came from."""
+    return f"{_OPTIONS.get(error.argument, error.argument)}: expected {error.expected}, got {error.got}"
 
 
 # --- the cross-check -----------------------------------------------------------------------------------------------------
@@ -109,7 +121,7 @@ class _CrossCheck:
         """Add the checks to what the session collects, whatever files there are."""
         report = yield
         if isinstance(collector, pytest.Session) and report.passed:
-            report.result.append(Optimizers.from_parent(collector, name=_ROOT, nodeid=_ROOT, plugin=self))
+            report.result.append(OptimizersCollector.from_parent(collector, name=_ROOT, nodeid=_ROOT, plugin=self))
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -143,7 +155,7 @@ def _candidates(config: pytest.Config) -> list[Candidate]:
     except FactoryError as error:
         raise pytest.UsageError(f"nntk: --nntk-optimizer {name}: {error}") from error
     except InputError as error:
-        raise pytest.UsageError(f"nntk: {error}") from error
+        raise pytest.UsageError(f"nntk: {_told(error)}") from error
     return found
 
 
@@ -161,34 +173,34 @@ def _take_node_ids(args: list[str], known: Sequence[str]) -> list[str]:
     return [id for id in known if not given or any(f"{id}::".startswith(f"{arg}::") for arg in given)]
 
 
-class Optimizers(pytest.Collector):
+class OptimizersCollector(pytest.Collector):
     """Every optimizer given by --nntk-optimizer."""
 
     def __init__(self, *, plugin: _CrossCheck, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.plugin = plugin
 
-    def collect(self) -> Iterator[Optimizer]:
+    def collect(self) -> Iterator[OptimizerCollector]:
         for candidate in self.plugin.candidates:
-            yield Optimizer.from_parent(
+            yield OptimizerCollector.from_parent(
                 self, name=candidate.name, nodeid=_node_id(candidate.name), candidate=candidate, chosen=self.plugin.chosen
             )
 
 
-class Optimizer(pytest.Collector):
+class OptimizerCollector(pytest.Collector):
     """The checks of one optimizer."""
 
     def __init__(self, *, candidate: Candidate, chosen: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.candidate, self.chosen = candidate, chosen
 
-    def collect(self) -> Iterator[Check]:
+    def collect(self) -> Iterator[CheckItem]:
         for id in self.candidate.ids:
             if _node_id(self.name, id) in self.chosen:
-                yield Check.from_parent(self, name=id, nodeid=_node_id(self.name, id), candidate=self.candidate)
+                yield CheckItem.from_parent(self, name=id, nodeid=_node_id(self.name, id), candidate=self.candidate)
 
 
-class Check(pytest.Item):
+class CheckItem(pytest.Item):
     """One check of one optimizer."""
 
     def __init__(self, *, candidate: Candidate, **kwargs: Any) -> None:

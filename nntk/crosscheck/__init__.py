@@ -1,8 +1,10 @@
 """Cross-check: hand over any optimizer and learn what it really computes."""
 
-from nntk.crosscheck.battery import CheckResult, Failure, Report, check_optimizer, read_expected_failures
+from nntk.crosscheck.battery import check_optimizer
 from nntk.crosscheck.checks import CHECKS, Check
 from nntk.crosscheck.diagnosis import EXPLANATIONS, Diagnosis
+from nntk.crosscheck.options import read_expected_failures
+from nntk.crosscheck.result import CheckResult, Failure, Report
 from nntk.crosscheck.setting import PROFILES, Profile
 from nntk.crosscheck.subject import FactoryError, FunctionProblem, SubjectError
 

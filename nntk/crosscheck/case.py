@@ -15,7 +15,7 @@ rounding error analysis", 2019), and 30 as in LAPACK's own tests. The factor a |
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -23,22 +23,38 @@ from typing import Any
 
 import numpy as np
 
-from nntk_reference import FLOAT64, Ball, Network, NntkError, formulas, gradient, hessian, sample_network, solve
+import nntk_accelerated
+from nntk_reference import (
+    ACTIVATIONS,
+    FLOAT64,
+    Ball,
+    Network,
+    NntkError,
+    formulas,
+    gradient,
+    hessian,
+    regularization,
+    sample_network,
+    solve,
+)
 from nntk_reference.arithmetic import Array
 
 __all__ = [
     "EPS",
     "THRESHOLD",
     "Case",
+    "Objective",
     "Point",
-    "Problem",
     "Target",
+    "activations",
     "case",
+    "case_at",
     "family",
     "ladder",
     "normal_data",
     "rounded",
     "solved",
+    "with_activations",
 ]
 
 EPS: Mapping[str, float] = MappingProxyType({"float32": 2.0**-23, "float64": 2.0**-52})
@@ -49,7 +65,7 @@ THRESHOLD = 30.0
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class Objective:
     """Everything but the parameters: data X (M, d), y (M,), β, the activation's name, and the damping γ_N."""
 
     X: Array
@@ -65,13 +81,13 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A problem and where to start: θ (N, d+2), neuron by neuron (cᵢ, wᵢ, ηᵢ).
+    """An objective and where to start: θ (N, d+2), neuron by neuron (cᵢ, wᵢ, ηᵢ).
 
     `kind` is "definite", "indefinite", "ascent" (indefinite, and the exact step leads uphill) or "nearly singular", of
     H + γ_N I at the start; `source` says how it was drawn.
     """
 
-    problem: Problem
+    objective: Objective
     theta: Array
     kind: str
     source: str
@@ -79,17 +95,17 @@ class Case:
     @cached_property
     def start(self) -> Point:
         """The reference's quantities at the start."""
-        return self.problem.at(self.theta)
+        return self.objective.at(self.theta)
 
     @property
     def size(self) -> tuple[int, int]:
         """(P, M)."""
-        return self.theta.size, len(self.problem.y)
+        return self.theta.size, len(self.objective.y)
 
     def __str__(self) -> str:
         N, d = self.theta.shape[0], self.theta.shape[1] - 2
-        p = self.problem
-        return f"N = {N}, d = {d}, M = {len(p.y)}, {p.activation}, γ_N = {p.damping:.3g}, {self.kind}"
+        of = self.objective
+        return f"N = {N}, d = {d}, M = {len(of.y)}, {of.activation}, γ_N = {of.damping:.3g}, {self.kind}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +134,13 @@ class Target:
 
         With a step size of `rate` the step that is seen, θ_next - θ, is that much shorter, and its rounding that much more.
         """
-        p, size = self.point, float(np.linalg.norm(self.step))
+        point, size = self.point, float(np.linalg.norm(self.step))
         if not 0 < size < math.inf:
             return math.inf if size else 0.0
-        moved = EPS[dtype] * float(np.linalg.norm(np.abs(p.theta.reshape(-1)) + np.abs(self.step)))
-        stable = THRESHOLD * p.operations * EPS[dtype] * self.inverse_norm * (p.matrix_size * size + p.gradient_size)
+        moved = EPS[dtype] * float(np.linalg.norm(np.abs(point.theta.reshape(-1)) + np.abs(self.step)))
+        stable = (
+            THRESHOLD * point.operations * EPS[dtype] * self.inverse_norm * (point.matrix_size * size + point.gradient_size)
+        )
         return (stable + moved / rate) / size
 
     def error(self, step: Array) -> float:
@@ -132,26 +150,32 @@ class Target:
 
     def backward_limit(self, dtype: str) -> float:
         """What the backward error of a stable method may be."""
-        p = self.point
-        smallest = min(float(np.abs(np.linalg.eigvalsh(block)).min()) for block in p.blocks)
-        spread = p.matrix_size / smallest if self.curvature and smallest > 0 else p.matrix_size / p.problem.damping
-        return THRESHOLD * p.operations * EPS[dtype] * max(1.0, spread)
+        point = self.point
+        smallest = min(float(np.abs(np.linalg.eigvalsh(block)).min()) for block in point.blocks)
+        spread = (
+            point.matrix_size / smallest if self.curvature and smallest > 0 else point.matrix_size / point.objective.damping
+        )
+        return THRESHOLD * point.operations * EPS[dtype] * max(1.0, spread)
 
     def backward_error(self, step: Array, dtype: str, rate: float = 1.0) -> float:
         """|AΔ + g| / (a |Δ| + G), less what the rounding of θ_next contributes to |AΔ + g|."""
-        p = self.point
-        rounding = EPS[dtype] / rate * np.abs(self.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))
-        residual = np.maximum(np.abs(self.matrix @ step + p.gradient) - rounding, 0.0)
-        scale = p.matrix_size * float(np.linalg.norm(step)) + p.gradient_size
+        point = self.point
+        rounding = EPS[dtype] / rate * np.abs(self.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))
+        residual = np.maximum(np.abs(self.matrix @ step + point.gradient) - rounding, 0.0)
+        scale = point.matrix_size * float(np.linalg.norm(step)) + point.gradient_size
         return float(np.linalg.norm(residual)) / scale if scale else 0.0
 
     def arbiter(self, step: Array) -> float:
         """The forward error of Δ against Δ* from 200-bit balls: what float64 may have got wrong is no optimizer's fault."""
-        p, ball = self.point, Ball(200)
-        net = p.network
-        A = hessian(net, p.problem.X, p.problem.y, arithmetic=ball) if self.curvature else _gauss_newton(p, ball)
-        A = formulas.add_diagonal(A, ball.number(p.problem.damping))
-        right = -gradient(net, p.problem.X, p.problem.y, arithmetic=ball).reshape(-1)
+        point, ball = self.point, Ball(200)
+        net = point.network
+        A = (
+            hessian(net, point.objective.X, point.objective.y, arithmetic=ball)
+            if self.curvature
+            else _gauss_newton(point, ball)
+        )
+        A = formulas.add_diagonal(A, ball.number(point.objective.damping))
+        right = -gradient(net, point.objective.X, point.objective.y, arithmetic=ball).reshape(-1)
         try:
             exact = np.array([float(entry.mid()) for entry in solve(A, right, ball)])
         except (NntkError, ValueError):
@@ -162,31 +186,25 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """The reference's quantities at θ (N, d+2) on a problem, all for θ as one vector (P,), neuron by neuron."""
+    """The reference's quantities at θ (N, d+2) of an objective, all for θ as one vector (P,), neuron by neuron."""
 
-    problem: Problem
+    objective: Objective
     theta: Array
 
     @cached_property
     def network(self) -> Network:
         """The reference network at θ."""
-        return Network(
-            self.theta[:, 0],
-            self.theta[:, 1:-1],
-            self.theta[:, -1],
-            self.problem.beta,
-            self.problem.activation,
-            negative_control=self.problem.beta in (0.5, 1.0),
-        )
+        beta = self.objective.beta
+        return Network.from_theta(self.theta, beta, self.objective.activation, negative_control=beta in (0.5, 1.0))
 
     @cached_property
     def _state(self) -> formulas.State:
-        return formulas.state(FLOAT64, self.network, self.problem.X)
+        return formulas.state(FLOAT64, self.network, self.objective.X)
 
     @cached_property
     def residual(self) -> Array:
         """(E2) r = f(X) - y, (M,)."""
-        return formulas.outputs(self._state) - self.problem.y
+        return formulas.outputs(self._state) - self.objective.y
 
     @property
     def loss(self) -> float:
@@ -196,7 +214,7 @@ class Point:
     @cached_property
     def jacobian(self) -> Array:
         """(E3), (M, P)."""
-        return formulas.jacobian(self._state).reshape(len(self.problem.y), -1)
+        return formulas.jacobian(self._state).reshape(len(self.objective.y), -1)
 
     @cached_property
     def gradient(self) -> Array:
@@ -206,7 +224,7 @@ class Point:
     @cached_property
     def gauss_newton(self) -> Array:
         """JᵀJ/M, (P, P)."""
-        return self.jacobian.T @ self.jacobian / len(self.problem.y)
+        return self.jacobian.T @ self.jacobian / len(self.objective.y)
 
     @cached_property
     def residual_blocks(self) -> Array:
@@ -226,17 +244,17 @@ class Point:
     @property
     def blocks(self) -> Array:
         """The blocks of D = S + γ_N I, (N, d+2, d+2)."""
-        return self.residual_blocks + self.problem.damping * np.eye(self.theta.shape[1])
+        return self.residual_blocks + self.objective.damping * np.eye(self.theta.shape[1])
 
     @cached_property
     def newton(self) -> Target:
         """(E6) with A = H + γ_N I."""
-        return Target(self, formulas.add_diagonal(self.hessian, self.problem.damping), True)
+        return Target(self, formulas.add_diagonal(self.hessian, self.objective.damping), True)
 
     @cached_property
     def gauss_newton_target(self) -> Target:
         """(E6) without S."""
-        return Target(self, formulas.add_diagonal(self.gauss_newton, self.problem.damping), False)
+        return Target(self, formulas.add_diagonal(self.gauss_newton, self.objective.damping), False)
 
     def target(self, name: str) -> Target:
         """The step that a profile asks for: "newton" or "gauss-newton"."""
@@ -252,11 +270,11 @@ class Point:
     @property
     def operations(self) -> float:
         """√n: what n = P + M rounding errors add up to."""
-        return math.sqrt(self.theta.size + len(self.problem.y))
+        return math.sqrt(self.theta.size + len(self.objective.y))
 
     @cached_property
     def _sizes(self) -> tuple[Array, Array, float]:
-        s, M = self._state, len(self.problem.y)
+        s, M = self._state, len(self.objective.y)
         N, D = self.theta.shape
         inputs = np.abs(s.inputs)
         # Each of σ, σ', σ'' is off by eps of itself, by what ζ, the terms of z, does to it, and, where it is formed from
@@ -270,12 +288,12 @@ class Point:
         )
         c = np.abs(s.c)
         J = formulas.jacobian(formulas.State(s.scale, c, inputs, value, slope, curvature)).reshape(M, -1)
-        r = np.abs(self.problem.y) + s.scale * value @ c
+        r = np.abs(self.objective.y) + s.scale * value @ c
         blocks = np.zeros((N, D, D))
         blocks[:, 0, 1:] = blocks[:, 1:, 0] = s.scale * (r[:, None] * slope).T @ inputs / M
         blocks[:, 1:, 1:] = s.scale * np.einsum("mi,mj,mk->ijk", r[:, None] * curvature * c, inputs, inputs) / M
         matrix = formulas.add_blocks(J.T @ J / M, blocks)
-        return J, r, float(np.linalg.norm(matrix)) + self.problem.damping
+        return J, r, float(np.linalg.norm(matrix)) + self.objective.damping
 
     @property
     def matrix_size(self) -> float:
@@ -289,8 +307,8 @@ class Point:
         return float(np.linalg.norm(J.T @ r)) / len(r)
 
 
-def _gauss_newton(p: Point, ball: Ball) -> Array:
-    s = formulas.state(ball, p.network, p.problem.X)
+def _gauss_newton(point: Point, ball: Ball) -> Array:
+    s = formulas.state(ball, point.network, point.objective.X)
     return formulas.gauss_newton_matrix(s)
 
 
@@ -329,67 +347,66 @@ def case(
     rng = np.random.default_rng([seed, width, dim, points, *activation.encode(), *kind.encode()])
     for _ in range(300):
         net = sample_network(width, dim, beta=beta, activation=activation, seed=rng)
-        theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
+        theta = rounded(net.theta, dtype)
         X = rounded(rng.standard_normal((points, dim)), dtype)
         away = rng.standard_normal(points)
-        problem = Problem(X, np.zeros(points), beta, activation, 1.0)
-        y = rounded(problem.at(theta).residual + residual * away, dtype)  # the residual on zero targets is the output
-        problem = replace(problem, y=y)
-        damping = _KINDS[kind](problem.at(theta), dtype)
+        objective = Objective(X, np.zeros(points), beta, activation, 1.0)
+        y = rounded(objective.at(theta).residual + residual * away, dtype)  # the residual on zero targets is the output
+        objective = replace(objective, y=y)
+        damping = _KINDS[kind](objective.at(theta), dtype)
         if damping is not None:
-            problem = replace(problem, damping=float(rounded(damping, dtype)))
-            return Case(problem, theta, kind, f"seed {seed}")
+            objective = replace(objective, damping=float(rounded(damping, dtype)))
+            return Case(objective, theta, kind, f"seed {seed}")
     raise ArithmeticError(f"no {kind} case in 300 draws of N = {width}, d = {dim}, M = {points}, {activation}")
 
 
-def _definite(p: Point, dtype: str) -> float | None:
+def _definite(point: Point, dtype: str) -> float | None:
     """Twice what makes D positive definite, and a tenth of the scaling formula's γ_N at γ = 1 (E5, E16)."""
-    N = len(p.theta)
-    return float(2 * _block_norm(p) + 0.1 * float(N) ** (1 - 2 * p.problem.beta))
+    return 2 * _block_norm(point) + 0.1 * float(regularization(1.0, len(point.theta), point.objective.beta))
 
 
-def _indefinite(p: Point, dtype: str) -> float | None:
+def _indefinite(point: Point, dtype: str) -> float | None:
     """A damping that leaves negative eigenvalues, as far from the spectra of -H and -S as one can be."""
-    return _between(p, uphill=False)
+    return _between(point, uphill=False)
 
 
-def _ascent(p: Point, dtype: str) -> float | None:
+def _ascent(point: Point, dtype: str) -> float | None:
     """As indefinite, and the exact step Δ leads uphill: g·Δ > 0, by more than 3 degrees."""
-    return _between(p, uphill=True)
+    return _between(point, uphill=True)
 
 
-def _between(p: Point, uphill: bool) -> float | None:
-    values, vectors = np.linalg.eigh(p.hessian)
-    if values[0] >= -1e-3 * p.matrix_size:
+def _between(point: Point, uphill: bool) -> float | None:
+    values, vectors = np.linalg.eigh(point.hessian)
+    if values[0] >= -1e-3 * point.matrix_size:
         return None
-    blocks = np.linalg.eigvalsh(p.residual_blocks).reshape(-1)
+    blocks = np.linalg.eigvalsh(point.residual_blocks).reshape(-1)
     dampings = np.geomspace(0.02, 0.9, 60) * -values[0]
     shifted = values + dampings[:, None]
     gaps = np.minimum(np.abs(shifted).min(axis=1), np.abs(blocks + dampings[:, None]).min(axis=1))
     if uphill:
-        along = vectors.T @ p.gradient
+        along = vectors.T @ point.gradient
         steps = -along / shifted
         angle = steps @ along / (np.linalg.norm(steps, axis=1) * (float(np.linalg.norm(along)) or 1.0))
         gaps[angle <= 0.05] = 0.0
     best = int(np.argmax(gaps))
-    return float(dampings[best]) if gaps[best] > 1e-3 * p.matrix_size else None
+    return float(dampings[best]) if gaps[best] > 1e-3 * point.matrix_size else None
 
 
-def _nearly_singular(p: Point, dtype: str) -> float | None:
+def _nearly_singular(point: Point, dtype: str) -> float | None:
     """A damping just off a negative eigenvalue of H that is no eigenvalue of S."""
-    spectrum, blocks = np.linalg.eigvalsh(p.hessian), np.linalg.eigvalsh(p.residual_blocks).reshape(-1)
-    candidates = [value for value in spectrum if value < -1e-3 * p.matrix_size]
+    spectrum, blocks = np.linalg.eigvalsh(point.hessian), np.linalg.eigvalsh(point.residual_blocks).reshape(-1)
+    candidates = [value for value in spectrum if value < -1e-3 * point.matrix_size]
     if not candidates:
         return None
     distance = [float(np.abs(blocks - value).min()) for value in candidates]
     best = int(np.argmax(distance))
-    if distance[best] < 1e-3 * p.matrix_size:
+    if distance[best] < 1e-3 * point.matrix_size:
         return None
-    return float(-candidates[best] + math.sqrt(EPS[dtype]) * p.matrix_size)
+    return float(-candidates[best] + math.sqrt(EPS[dtype]) * point.matrix_size)
 
 
-def _block_norm(p: Point) -> float:
-    return float(np.abs(np.linalg.eigvalsh(p.residual_blocks)).max())
+def _block_norm(point: Point) -> float:
+    return float(np.abs(np.linalg.eigvalsh(point.residual_blocks)).max())
 
 
 _KINDS: Mapping[str, Callable[[Point, str], float | None]] = MappingProxyType(
@@ -397,20 +414,47 @@ _KINDS: Mapping[str, Callable[[Point, str], float | None]] = MappingProxyType(
 )
 
 _LADDER = (
-    # width, dim, points, activation; small ones first, so that the first failing one is small
-    (1, 1, 1, "tanh"),
-    (2, 1, 1, "erf"),
-    (2, 1, 3, "tanh"),
-    (3, 2, 2, "sin"),
-    (4, 1, 6, "logistic"),
-    (3, 2, 8, "softplus"),
-    (6, 2, 4, "tanh"),
-    (4, 3, 5, "gelu"),
-    (5, 4, 3, "tanh"),
-    (6, 3, 14, "tanh"),
-    (12, 2, 5, "tanh"),
-    (10, 1, 16, "sin"),
+    # width, dim, points; small ones first, so that the first failing one is small
+    (1, 1, 1),
+    (2, 1, 1),
+    (2, 1, 3),
+    (3, 2, 2),
+    (4, 1, 6),
+    (3, 2, 8),
+    (6, 2, 4),
+    (4, 3, 5),
+    (5, 4, 3),
+    (6, 3, 14),
+    (12, 2, 5),
+    (10, 1, 16),
 )
+
+
+def activations() -> tuple[str, ...]:
+    """The activations that optimizers are tried with: those within the theory that both packages have, in the registry's order.
+
+    The first is tanh. One that is registered later is the last, and counts from then on.
+    """
+    return tuple(name for name, entry in ACTIVATIONS.items() if entry.in_theory and name in nntk_accelerated.ACTIVATIONS)
+
+
+def with_activations(sizes: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, str]]:
+    """(width, dim, points, activation): tanh on every other row, the others in turn on the rows between, the last of them last.
+
+    So one that is registered later takes the last of the rows between, and leaves the rest as they are.
+    """
+    first, *others = activations()
+    between = len(sizes) // 2
+    rows = []
+    for k, size in enumerate(sizes):
+        turn = -1 if k // 2 == between - 1 else k // 2 % len(others)
+        rows.append((*size, others[turn] if k % 2 else first))
+    return rows
+
+
+def case_at(objective: Objective, theta: Array, source: str) -> Case:
+    """The case at θ, whatever its kind: definite, or indefinite."""
+    return Case(objective, theta, "indefinite" if objective.at(theta).negative else "definite", source)
 
 
 def normal_data(dim: int, points: int, seed: int, dtype: str) -> tuple[Array, Array]:
@@ -424,7 +468,7 @@ def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: in
 
     `count` takes that many, spread evenly; `least` leaves out widths below.
     """
-    sizes = [row for row in _LADDER if row[0] >= max(least, 2 if kind != "definite" else 1)]
+    sizes = [row for row in with_activations(_LADDER) if row[0] >= max(least, 2 if kind != "definite" else 1)]
     if count is not None and count < len(sizes):
         sizes = [sizes[i] for i in np.linspace(0, len(sizes) - 1, count).round().astype(int)]
     return [case(kind, *row, seed=seed, dtype=dtype) for row in sizes]
@@ -432,9 +476,7 @@ def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: in
 
 def family(width: int, X: Array, y: Array, *, seed: int, dtype: str, beta: float = 0.75) -> Case:
     """A wide network on given data, with γ_N from the scaling formula at γ = 1 (E5)."""
-    net = sample_network(width, X.shape[1], beta=beta, seed=np.random.default_rng([seed, width]))
-    damping = float(rounded(float(width) ** (1 - 2 * beta), dtype))
-    theta = rounded(np.column_stack([net.c, net.w, net.eta]), dtype)
-    problem = Problem(X, y, beta, "tanh", damping)
-    kind = "definite" if problem.at(theta).negative == 0 else "indefinite"
-    return Case(problem, theta, kind, f"seed {seed}, width {width}")
+    net = sample_network(width, X.shape[1], beta=beta, activation=activations()[0], seed=np.random.default_rng([seed, width]))
+    damping = float(rounded(regularization(1.0, width, beta), dtype))
+    theta = rounded(net.theta, dtype)
+    return case_at(Objective(X, y, beta, activations()[0], damping), theta, f"seed {seed}, width {width}")

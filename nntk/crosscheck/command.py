@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
-from nntk.crosscheck.battery import CheckResult, check_optimizer
+from nntk.crosscheck.battery import check_optimizer
 from nntk.crosscheck.checks import CHECKS
 from nntk.crosscheck.report import card, details, heading, record, table
+from nntk.crosscheck.result import CheckResult, Report
 from nntk.crosscheck.setting import profile as known_profile
+from nntk.reporting.envelope import write
 from nntk.reporting.files import write_report
 from nntk.reporting.terminal import console, progress
+from nntk_reference import InputError
 
 __all__ = ["crosscheck"]
 
 
 def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | None, **options: Any) -> int:
-    """Run `check_optimizer`, print its results as they come, and write the reports.
+    """Run `check_optimizer`, print its results as they come, and write the reports: `json` at the start and after each check.
 
     Returns the exit code: 0 if the optimizer is accepted, 1 if not, 130 after Ctrl-C, when what is finished is reported.
     Raises InputError for bad options, a factory that makes no optimizer, or a report that cannot be written.
@@ -47,17 +49,23 @@ def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | No
         bars.pop().stop()
         out.print(row(result))
 
+    def write_json(report: Report) -> None:
+        if json is not None:
+            write(json, record(report))
+
+    def kept(report: Report) -> None:
+        with suppress(InputError):  # the last one raises it
+            write_json(report)
+
     try:
-        report = check_optimizer(factory, profile, progress=start, finished=finished, **options)
+        report = check_optimizer(factory, profile, progress=start, finished=finished, kept=kept, **options)
     finally:
         for bar in bars:
             bar.stop()
     with ExitStack() as reports:  # each is written even where stdout or the other report fails
         if html is not None:
-            reports.callback(lambda: write_report(html, card(report), "--html"))
-        if json is not None:
-            text = jsonlib.dumps(record(report), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-            reports.callback(lambda: write_report(json, text))
+            reports.callback(lambda: write_report(html, card(report), "html"))
+        reports.callback(lambda: write_json(report))
         details(report, out)
     if not report.complete:
         print("nntk: interrupted", file=sys.stderr)

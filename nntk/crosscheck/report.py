@@ -1,30 +1,4 @@
-"""The report card: on the terminal, as JSON, as an HTML page.
-
-The JSON report, schema 1; whoever reads it should ignore keys that are not listed. NaN and infinity are null.
-
-| key | value |
-|---|---|
-| schema, complete, passed | 1; false after Ctrl-C; true where the exit code is 0 |
-| started, seconds | UTC, ISO 8601; wall clock |
-| subject, form | package.module:factory; torch, object or function |
-| profile, statement, rtol | what the optimizer claims to be, in a word and in words; null unless approximate-newton |
-| dtype, device, effort, seed | effort is quick, default or full |
-| environment | python, platform, machine, cpus, versions |
-| summary, left_out | counts in words; {id: why} of the checks that were not run |
-| notes | what else the optimizer does: prints, warns, draws random numbers |
-| diagnosis | what the steps are: group (definite, indefinite, consecutive), id, words, error, explained, steps |
-| checks | one object for each check, in order |
-| – id, statement | the check |
-| – outcome | passed, failed, undecided, error, skipped, informative, xfailed or xpassed |
-| – verdict, why | holds, refuted or undecided; what decided |
-| – number, relation, limit, shown | `number relation limit` is what the check needs, `shown` what was found |
-| – cases, refused, unresolved | how many cases; refused aloud by the optimizer; too ill-conditioned to tell |
-| – expected | the reason why it was expected to fail, or "" |
-| – failure | null, or the smallest failing case: case, number, limit, why, snippet (a program that shows it) |
-| – trace | the traceback of the optimizer's own frames, or "" |
-| – panels | figures, as in the report of `nntk verify` |
-| – seconds, reproduce | time; the command line that repeats the check |
-"""
+"""The report card: on the terminal, as JSON (described by `docs/schemas/crosscheck.schema.json`), as an HTML page."""
 
 from __future__ import annotations
 
@@ -39,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from nntk import __version__
-from nntk.crosscheck.battery import CheckResult, Report
-from nntk.reporting.envelope import environment, plain
+from nntk.crosscheck.result import CheckResult, Report
+from nntk.reporting.envelope import NOT_FINISHED, envelope
 from nntk.reporting.terminal import columns, count, decisive, one_line, seconds, text
 from nntk_proofs_checks.claim import Effort
 
@@ -64,7 +38,9 @@ def summary(report: Report) -> str:
     ran = [r for r in report.results if r.outcome != "skipped"]
     words = [f"{counts[outcome]} {outcome}" for outcome in _STYLES if counts[outcome]]
     cases = sum(r.finding.cases for r in ran)
-    left = f"; {len(report.left_out)} not part of this run" if report.left_out else ""
+    unfinished = sum(why == NOT_FINISHED for why in report.left_out.values())
+    others = len(report.left_out) - unfinished
+    left = (f"; {unfinished} not finished" if unfinished else "") + (f"; {others} not part of this run" if others else "")
     on = f"{count(len(ran), len(ran), 'check')} on {count(cases, cases, 'case')}"
     return f"{on}: {', '.join(words) or 'none finished'}{left}"
 
@@ -173,11 +149,11 @@ def setting(report: Report) -> str:
 
 
 def record(report: Report) -> dict[str, Any]:
-    """What the JSON report holds (the table at the top)."""
-    checks = []
+    """What the JSON report holds."""
+    results = []
     for result in report.results:
         f = result.finding
-        checks.append(
+        results.append(
             {
                 "id": result.id,
                 "statement": result.check.statement,
@@ -199,29 +175,27 @@ def record(report: Report) -> dict[str, Any]:
                 "reproduce": command(report, result.id),
             }
         )
-    made = {
-        "schema": 1,
-        "complete": report.complete,
-        "passed": report.passed,
-        "started": report.started.isoformat(timespec="seconds"),
-        "seconds": report.seconds,
-        "subject": report.subject,
-        "form": report.form,
-        "profile": report.profile.name,
-        "statement": report.profile.statement,
-        "rtol": report.rtol,
-        "dtype": report.dtype,
-        "device": report.device,
-        "effort": report.effort.name.lower(),
-        "seed": report.seed,
-        "environment": environment(),
-        "summary": summary(report),
-        "left_out": dict(report.left_out),
-        "notes": list(report.notes),
-        "diagnosis": [asdict(found) for found in report.diagnosis],
-        "checks": checks,
-    }
-    return dict(plain(made))
+    return envelope(
+        "crosscheck",
+        complete=report.complete,
+        passed=report.passed,
+        started=report.started,
+        seconds=report.seconds,
+        effort=report.effort.name.lower(),
+        seed=report.seed,
+        left_out=report.left_out,
+        results=results,
+        subject=report.subject,
+        form=report.form,
+        profile=report.profile.name,
+        statement=report.profile.statement,
+        rtol=report.rtol,
+        dtype=report.dtype,
+        device=report.device,
+        summary=summary(report),
+        notes=report.notes,
+        diagnosis=[asdict(found) for found in report.diagnosis],
+    )
 
 
 def command(report: Report, id: str) -> str:

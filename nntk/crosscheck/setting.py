@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from nntk_proofs_checks.panel import Panel
 from nntk_reference import InputError
 from nntk_reference.arithmetic import Array
 
-__all__ = ["PROFILES", "NotApplicable", "Profile", "Reading", "Setting", "guarded", "one_step", "profile"]
+__all__ = ["PROFILES", "NotApplicable", "Profile", "Reading", "Setting", "one_step", "profile"]
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,11 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
-        p.name: p
-        for p in (
+        known.name: known
+        for known in (
             Profile("exact-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to rounding (E6)", "newton"),
             Profile("gauss-newton", "Δ = -(JᵀJ/M + γ_N I)⁻¹ ∇L, to rounding (E6 without S)", "gauss-newton"),
-            Profile("approximate-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to a relative error of --rtol", "newton", approximate=True),
+            Profile("approximate-newton", "Δ = -(H + γ_N I)⁻¹ ∇L, to a relative error of rtol", "newton", approximate=True),
             Profile("first-order", "no prescribed step; symmetries, state and side effects are checked", None),
         )
     }
@@ -59,25 +58,57 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """A number read off a case, and the limit that it must not exceed. NaN exceeds every limit.
+    """What is read off a case: a number and the limit that it must not exceed, or an answer without a number.
 
-    why      what decided, in a sentence.
-    failing  (case, steps) to show if the number is too large: the case that was stepped, how many times.
-    refused  the optimizer refused an indefinite system aloud, and left the parameters alone: neither good nor bad.
-    unresolved   the case cannot tell.
+    number   NaN exceeds every limit.
+    why      what decided, in a sentence; of a refusal, its words.
+    failing  (case, steps) to show if it fails: the case that was stepped, how many times.
+    answer   None where the number decides. Without a number: True where the case passes, False where it fails, "refused" where
+             the optimizer refused an indefinite system aloud and left the parameters alone, which is neither good nor bad,
+             "unresolved" where the case cannot tell.
     """
 
-    number: float
-    limit: float
+    number: float | None
+    limit: float | None
     why: str
     failing: tuple[Case, int] | None = None
-    refused: str = ""
-    unresolved: bool = False
     panels: tuple[Panel, ...] = ()
+    answer: bool | Literal["refused", "unresolved"] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.answer is None) == (self.number is None) or (self.number is None) != (self.limit is None):
+            raise ValueError("a reading has a number and a limit, or an answer")
+
+    @classmethod
+    def passed(cls, why: str) -> Reading:
+        """It passes; there is no number."""
+        return cls(None, None, why, answer=True)
+
+    @classmethod
+    def failed(cls, why: str, failing: tuple[Case, int] | None = None) -> Reading:
+        """It fails; there is no number."""
+        return cls(None, None, why, failing, answer=False)
+
+    @classmethod
+    def refused(cls, words: str) -> Reading:
+        """The optimizer refused the system, in these words."""
+        return cls(None, None, words, answer="refused")
+
+    @classmethod
+    def unresolved(cls, why: str) -> Reading:
+        """The case cannot tell."""
+        return cls(None, None, why, answer="unresolved")
+
+    @property
+    def judges(self) -> bool:
+        """Does it say whether the case passes?"""
+        return self.answer not in ("refused", "unresolved")
 
     @property
     def ratio(self) -> float:
-        """How far the number is from its limit; above 1 is too far."""
+        """How far the number is from its limit; above 1 is too far. Without a number: infinity if it fails, else 0."""
+        if self.number is None or self.limit is None:
+            return math.inf if self.answer is False else 0.0
         if math.isnan(self.number):
             return math.inf
         if self.number <= self.limit:
@@ -117,16 +148,19 @@ class Setting:
         return point.target(self.profile.target)
 
     def limit(self, target: Target, rate: float = 1.0) -> float:
-        """What the relative error of a step may be: the limit of rounding, or --rtol."""
+        """What the relative error of a step may be: the limit of rounding, or rtol."""
         rounding = target.limit(self.dtype, rate)
         return rounding if self.rtol is None else max(rounding, self.rtol)
 
     def slack(self, target: Target, step: Array) -> float:
         """What |A Δ + g| may be for a step that is as accurate as asked for; what it is, if that is less."""
-        p, size = target.point, float(np.linalg.norm(step))
-        moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(p.theta.reshape(-1)) + np.abs(step))))
-        scale = p.matrix_size * size + p.gradient_size
-        seen = 2 * float(np.linalg.norm(target.matrix @ step + p.gradient)) + THRESHOLD * p.operations * EPS["float64"] * scale
+        point, size = target.point, float(np.linalg.norm(step))
+        moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))))
+        scale = point.matrix_size * size + point.gradient_size
+        seen = (
+            2 * float(np.linalg.norm(target.matrix @ step + point.gradient))
+            + THRESHOLD * point.operations * EPS["float64"] * scale
+        )
         rounding = min(target.backward_limit(self.dtype) * scale + moved, seen)
         return rounding if self.rtol is None else max(rounding, self.rtol * float(np.linalg.norm(target.matrix, 2)) * size)
 
@@ -179,27 +213,6 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - what is set here is what the optimizer may use
     torch.manual_seed(seed)
-
-
-@contextmanager
-def guarded() -> Iterator[None]:
-    """Undo what the optimizer does to global state: generators, default dtype, threads, gradient mode, NumPy's errors."""
-    python, numpy_, generator = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    dtype, threads, gradients, errors = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled(), np.geterr()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy_)  # noqa: NPY002
-        torch.set_rng_state(generator)
-        torch.set_default_dtype(dtype)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
-        torch.set_grad_enabled(gradients)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call alone imports torch's compiler
-            torch.use_deterministic_algorithms(deterministic)
-        np.seterr(**errors)
 
 
 def refuse_missing_device(device: str) -> None:

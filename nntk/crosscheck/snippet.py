@@ -20,8 +20,7 @@ y = np.array({y})
 beta, activation, damping = {beta!r}, {activation!r}, {damping!r}
 
 kind = {{"dtype": torch.{dtype}, "device": {device!r}}}
-columns = torch.tensor(theta, **kind)
-model = ShallowNet.from_arrays(columns[:, 0], columns[:, 1:-1], columns[:, -1], beta=beta, activation=activation)
+model = ShallowNet.from_theta(torch.tensor(theta, **kind), beta=beta, activation=activation)
 inputs, targets = torch.tensor(X, **kind), torch.tensor(y, **kind)
 optimizer = {factory}(model, inputs, targets, damping)
 
@@ -35,8 +34,7 @@ def closure():
 
 
 def parameters():
-    parts = [p.detach().cpu().double().reshape(len(theta), -1) for p in (model.c, model.w, model.eta)]
-    return torch.cat(parts, dim=1).numpy()
+    return model.theta.cpu().double().numpy()
 
 
 for k in range({steps}):
@@ -62,13 +60,13 @@ for k in range({steps}):
     step = after.astype(float) - before
 {expected}"""
 
-_NEWTON = """    net = Network(before[:, 0], before[:, 1:-1], before[:, -1], beta, activation)
+_NEWTON = """    net = Network.from_theta(before, beta, activation)
     A = hessian(net, X, y) + damping * np.eye(theta.size)
     exact = np.linalg.solve(A, -gradient(net, X, y).reshape(-1)).reshape(theta.shape)
     print(f"step {k + 1}: relative error", np.linalg.norm(step - exact) / np.linalg.norm(exact))
 """
 
-_GAUSS_NEWTON = """    net = Network(before[:, 0], before[:, 1:-1], before[:, -1], beta, activation)
+_GAUSS_NEWTON = """    net = Network.from_theta(before, beta, activation)
     J = jacobian(net, X).reshape(len(y), -1)
     A = J.T @ J / len(y) + damping * np.eye(theta.size)
     exact = np.linalg.solve(A, -gradient(net, X, y).reshape(-1)).reshape(theta.shape)
@@ -89,17 +87,17 @@ def snippet(setting: Setting, at: Case, steps: int) -> str:
     importable = bool(colon) and "<" not in name
     top = attribute.split(".")[0]
     imports = f"from {module} import {top}" if importable else f"factory = ...  # {name}: to be put here by hand"
-    target = setting.profile.target if np.isfinite(at.problem.X).all() and np.isfinite(at.problem.y).all() else None
+    target = setting.profile.target if np.isfinite(at.objective.X).all() and np.isfinite(at.objective.y).all() else None
     expected = {"newton": _NEWTON, "gauss-newton": _GAUSS_NEWTON, None: _PLAIN}[target]
     function = setting.subject.takes_theta
     text = (_FUNCTION if function else _MODEL).format(
         imports=imports,
         theta=at.theta.tolist(),
-        X=at.problem.X.tolist(),
-        y=at.problem.y.tolist(),
-        beta=at.problem.beta,
-        activation=at.problem.activation,
-        damping=at.problem.damping,
+        X=at.objective.X.tolist(),
+        y=at.objective.y.tolist(),
+        beta=at.objective.beta,
+        activation=at.objective.activation,
+        damping=at.objective.damping,
         dtype=setting.dtype,
         device=setting.device,
         factory=attribute if importable else "factory",

@@ -150,23 +150,20 @@ def _name(made: Any) -> str:
 
 class _ModelSession:
     def __init__(self, factory: Callable[..., Any], case: Case, dtype: str, device: str) -> None:
-        problem = case.problem
+        objective = case.objective
         kind: dict[str, Any] = {"dtype": DTYPES[dtype], "device": device}
-        theta = torch.tensor(case.theta, **kind)
         self.shape, self.dtype = case.theta.shape, DTYPES[dtype]
-        self.model = ShallowNet.from_arrays(
-            theta[:, 0],
-            theta[:, 1:-1],
-            theta[:, -1],
-            beta=problem.beta,
-            activation=problem.activation,
-            negative_control=problem.beta in (0.5, 1.0),
+        self.model = ShallowNet.from_theta(
+            torch.tensor(case.theta, **kind),
+            beta=objective.beta,
+            activation=objective.activation,
+            negative_control=objective.beta in (0.5, 1.0),
         )
         self.parameters = dict(self.model.named_parameters())
-        self.X, self.y = torch.tensor(problem.X, **kind), torch.tensor(problem.y, **kind)
+        self.X, self.y = torch.tensor(objective.X, **kind), torch.tensor(objective.y, **kind)
         self.closure_calls = 0
         with _theirs():
-            self.optimizer = factory(self.model, self.X, self.y, problem.damping)
+            self.optimizer = factory(self.model, self.X, self.y, objective.damping)
         step = getattr(self.optimizer, "step", None)
         if not callable(step):
             got = "None" if self.optimizer is None else f"a {type(self.optimizer).__name__}"
@@ -180,22 +177,17 @@ class _ModelSession:
     @property
     def theta(self) -> Array:
         N, d = self.shape[0], self.shape[1] - 2
-        columns = []
         for name, shape in (("c", (N,)), ("w", (N, d)), ("eta", (N,))):
-            p = getattr(self.model, name)
-            if not isinstance(p, torch.Tensor) or tuple(p.shape) != shape or p.dtype != self.dtype:
-                got = f"{tuple(p.shape)}, {p.dtype}" if isinstance(p, torch.Tensor) else type(p).__name__
+            held = getattr(self.model, name)
+            if not isinstance(held, torch.Tensor) or tuple(held.shape) != shape or held.dtype != self.dtype:
+                got = f"{tuple(held.shape)}, {held.dtype}" if isinstance(held, torch.Tensor) else type(held).__name__
                 raise SubjectError(f"the optimizer changed the parameter {name}: expected {shape}, {self.dtype}, got {got}")
-            if p is not self.parameters[name]:
+            if held is not self.parameters[name]:
                 raise SubjectError(f"the optimizer put another tensor in the place of the parameter {name}")
-            columns.append(p.detach().to("cpu", torch.float64).reshape(N, -1).numpy())
-        return np.concatenate(columns, axis=1)
+        return np.asarray(self.model.theta.to("cpu", torch.float64))
 
-    @torch.no_grad()
     def move_to(self, theta: Array) -> None:
-        values = torch.tensor(theta, dtype=self.dtype)
-        for p, value in ((self.model.c, values[:, 0]), (self.model.w, values[:, 1:-1]), (self.model.eta, values[:, -1])):
-            p.copy_(value)
+        self.model.assign_(torch.tensor(theta, dtype=self.dtype))
 
     def closure(self) -> torch.Tensor:
         """Zero the gradients, evaluate the loss (E2), call backward, return the loss."""
@@ -220,7 +212,7 @@ def _takes_data(step: Callable[..., Any]) -> bool:
         parameters = list(inspect.signature(step).parameters.values())
     except (TypeError, ValueError):
         return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     if positional and positional[0].name == "closure":
         return False
     return len(positional) >= 2
@@ -239,8 +231,7 @@ class FunctionProblem:
 
     def _state(self, theta: Array) -> formulas.State:
         rows = np.asarray(theta, np.float64).reshape(self.width, self.dim + 2)
-        control = self.beta in (0.5, 1.0)
-        net = Network(rows[:, 0], rows[:, 1:-1], rows[:, -1], self.beta, self.activation, negative_control=control)
+        net = Network.from_theta(rows, self.beta, self.activation, negative_control=self.beta in (0.5, 1.0))
         return formulas.state(FLOAT64, net, self.X)
 
     def outputs(self, theta: Array) -> Array:
@@ -262,10 +253,10 @@ class _FunctionSession:
     optimizer: Any = None
 
     def __init__(self, step: Callable[..., Any], case: Case, dtype: str) -> None:
-        self.function, self.dtype, self.damping = step, dtype, case.problem.damping
-        p, shape = case.problem, case.theta.shape
-        self.X, self.y = p.X.astype(dtype), p.y.astype(dtype)
-        self.problem = FunctionProblem(p.X, p.y, shape[0], shape[1] - 2, p.beta, p.activation)
+        self.function, self.dtype, self.damping = step, dtype, case.objective.damping
+        objective, shape = case.objective, case.theta.shape
+        self.X, self.y = objective.X.astype(dtype), objective.y.astype(dtype)
+        self.problem = FunctionProblem(objective.X, objective.y, shape[0], shape[1] - 2, objective.beta, objective.activation)
         self.values = case.theta.astype(dtype)
 
     @property

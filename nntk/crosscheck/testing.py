@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
-from nntk.crosscheck.battery import TIME_LIMIT, CheckResult, Report, check_optimizer, read_expected_failures
-from nntk.crosscheck.checks import CHECKS
+from nntk.crosscheck.battery import check_optimizer, prepare, probe
+from nntk.crosscheck.guards import Output
+from nntk.crosscheck.options import TIME_LIMIT, read_expected_failures
+from nntk.crosscheck.result import CheckResult, Report
 from nntk_reference import InputError, Verdict
 
 __all__ = ["Candidate", "CheckFailed", "candidate", "parametrize_with_checks"]
@@ -124,22 +126,13 @@ def candidate(
     **arguments: Any,
 ) -> Candidate:
     """A candidate whose factory makes an optimizer. Takes the arguments of check_optimizer; raises InputError, FactoryError."""
-    reached = []
-
-    def stop(id: str) -> NoReturn:
-        reached.append(id)
-        raise KeyboardInterrupt
-
-    # Interrupted before its first check, the battery has looked at its arguments, and knows what it would run.
-    report = check_optimizer(
-        factory, only=only, skip=skip, expected_failures=expected_failures, diagnose=False, progress=stop, **arguments
-    )
-    if not reached:
-        raise KeyboardInterrupt
-    ids = tuple(id for id in CHECKS if id not in report.left_out)
-    judged = {id for id in ids if report.profile.name not in CHECKS[id].informative}
-    expected = {id: reason for id, reason in read_expected_failures(expected_failures).items() if id in judged}
-    return Candidate(factory, name or report.subject, ids, report.left_out, expected, arguments)
+    run = prepare(factory, only=only, skip=skip, expected_failures=expected_failures, **arguments)
+    with Output().captured():
+        probe(run.setting, arguments.get("time_limit", TIME_LIMIT))
+    judged = {check.id for check in run.checks if run.setting.profile.name not in check.informative}
+    expected = {id: reason for id, reason in run.expected.items() if id in judged}
+    ids = tuple(check.id for check in run.checks)
+    return Candidate(factory, name or run.setting.subject.name, ids, run.left_out, expected, arguments)
 
 
 def parametrize_with_checks(

@@ -2,7 +2,7 @@
 
 All but those that wrap nntk_accelerated are written apart from it: the network as one formula on a flat vector, its derivatives
 by torch.func, dense matrices. `Dense` is the exact step, made of a few small functions; a fault replaces one of them.
-Every factory is an attribute of this module under its id, for `nntk crosscheck optimizers:ID`.
+Every factory is an attribute of this module under its id, for `nntk crosscheck tests.nntk.optimizers:ID`.
 """
 
 from __future__ import annotations

@@ -46,9 +46,7 @@ class Sharded:
             if isinstance(answer, str):
                 raise ArithmeticError(f"rank {rank}: {answer}")
         update = torch.cat(found)[: model.width].to(model.c)
-        with torch.no_grad():
-            for p, change in ((model.c, update[:, 0]), (model.w, update[:, 1:-1]), (model.eta, update[:, -1])):
-                p.add_(change)
+        model.move_(update)
 
     def close(self) -> None:
         _pair.close()

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
+from types import MappingProxyType
 from xml.etree import ElementTree
 
 import pytest
 
-from nntk_proofs_checks import CLAIMS
+from nntk_proofs_checks import CLAIMS, Effort
+from nntk_proofs_checks.data import default_data
 
 # In the host's folder, so that neither this project's settings nor its conftest take part.
-COMMAND = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error")
+INI = """
+[pytest]
+addopts = -p no:cacheprovider --strict-markers --strict-config
+filterwarnings = error
+"""
 
 
-def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *args], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """Import what claims import late: pytester forgets the modules that a run brings, and torch stands no second import."""
+    for name in ("indefinite", "one-step"):
+        CLAIMS[name].check(default_data(), Effort.QUICK)
 
 
-def test_one_item_per_claim_and_per_control(tmp_path: Path) -> None:
-    result = run(tmp_path, "--pyargs", "nntk_proofs_checks", "--collect-only", "-q", "--strict-markers")
-    assert result.returncode == 0, result.stdout + result.stderr
-    items = [line for line in result.stdout.splitlines() if "::" in line]
+@pytest.fixture(autouse=True)
+def host(pytester: pytest.Pytester) -> None:
+    pytester.makeini(INI)
+
+
+def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
+    return pytester.runpytest_inprocess("--pyargs", "nntk_proofs_checks", "-q", *args)
+
+
+def test_one_item_per_claim_and_per_control(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--collect-only")
+    assert result.ret == 0
+    items = [line for line in result.outlines if "::" in line]
     claims = [f"test_claim[{name}]" for name in CLAIMS]
     controls = [f"test_control[{name}-control]" for name in CLAIMS]
     assert [line.split("::")[1] for line in items] == claims + controls
@@ -36,67 +52,74 @@ def test_one_item_per_claim_and_per_control(tmp_path: Path) -> None:
         (("-m", "measured"), 14),
     ],
 )
-def test_selection(tmp_path: Path, select: tuple[str, str], count: int) -> None:
-    result = run(tmp_path, "--pyargs", "nntk_proofs_checks", "--collect-only", "-q", *select)
-    assert result.stdout.count("::") == count, result.stdout
+def test_selection(pytester: pytest.Pytester, select: tuple[str, str], count: int) -> None:
+    result = run(pytester, "--collect-only", *select)
+    assert sum("::" in line for line in result.outlines) == count
 
 
-def test_outcomes_and_numbers_are_in_the_junit_report(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("0,1\n0.5,2\n1,0\n")
+def test_outcomes_and_numbers_are_in_the_junit_report(pytester: pytest.Pytester) -> None:
+    (pytester.path / "d.csv").write_text("0,1\n0.5,2\n1,0\n")
     args = ("--nntk-effort", "quick", "--nntk-data", "d.csv", "--nntk-seed", "3", "--junitxml", "j.xml")
-    result = run(tmp_path, "--pyargs", "nntk_proofs_checks", "-q", "-k", "indefinite", *args)
-    assert result.returncode == 0, result.stdout + result.stderr
-    cases = ElementTree.parse(tmp_path / "j.xml").getroot().findall(".//testcase")
+    result = run(pytester, "-k", "indefinite", *args)
+    assert result.ret == 0
+    cases = ElementTree.parse(pytester.path / "j.xml").getroot().findall(".//testcase")
     found = [{p.get("name"): p.get("value") for p in case.findall(".//property")} for case in cases]
     assert [f["verdict"] for f in found] == ["holds", "refuted"]
     assert int(found[0]["cases"] or 0) > 0
 
 
-def test_a_claim_that_does_not_apply_is_skipped_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("0,1\n0,1\n1,0\n")
-    args = ("--nntk-effort", "quick", "--nntk-data", "d.csv", "-rs")
-    result = run(tmp_path, "--pyargs", "nntk_proofs_checks", "-q", "-k", "one-step", *args)
-    assert result.returncode == 0
-    assert "2 skipped" in result.stdout
-    assert "assumption not met: the inputs have duplicates" in result.stdout
+def test_a_claim_that_does_not_apply_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
+    (pytester.path / "d.csv").write_text("0,1\n0,1\n1,0\n")
+    result = run(pytester, "-k", "one-step", "--nntk-effort", "quick", "--nntk-data", "d.csv", "-rs")
+    assert result.ret == 0
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["*assumption not met: the inputs have duplicates*"])
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (("--nntk-data", "nowhere.csv"), "nowhere.csv: expected a file, got nothing there"),
-        (("--nntk-seed", "-1"), "seed: expected"),
+        (("--nntk-seed", "-1"), "nntk: --nntk-seed: expected an integer from 0 to 4294967295, got -1"),
     ],
 )
-def test_bad_data_end_the_run_with_usage_error(tmp_path: Path, args: tuple[str, ...], message: str) -> None:
-    result = run(tmp_path, "--pyargs", "nntk_proofs_checks", "-q", "-k", "indefinite", *args)
-    assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    assert message in result.stdout + result.stderr
-    assert "Traceback" not in result.stdout + result.stderr
+def test_bad_data_end_the_run_with_usage_error(pytester: pytest.Pytester, args: tuple[str, ...], message: str) -> None:
+    result = run(pytester, "-k", "indefinite", *args)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    told = result.stdout.str() + result.stderr.str()
+    assert message in told
+    assert "Traceback" not in told
 
 
-def test_a_refuted_claim_fails_with_what_was_found(tmp_path: Path) -> None:
-    """A claim whose check finds the opposite, in the registry of a run of its own."""
-    (tmp_path / "conftest.py").write_text(
-        "from dataclasses import replace\n"
-        "from types import MappingProxyType\n"
-        "import nntk_proofs_checks.registry as r\n"
-        "c = r.CLAIMS['one-step']\n"
-        "r.CLAIMS = MappingProxyType({'one-step': replace(c, check=c.control)})\n"
-    )
-    result = run(tmp_path, "--pyargs", "nntk_proofs_checks", "-q", "--nntk-effort", "quick", "-k", "one-step and not control")
-    assert result.returncode == 1
-    assert "refuted, not holds: proved false: |f₁ - y|/|y|" in result.stdout
-    assert "claim: with α = 1" in result.stdout
-    assert "effort quick" in result.stdout
+def test_a_refuted_claim_fails_with_what_was_found(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim whose check finds the opposite, in a registry of its own."""
+    claim = CLAIMS["one-step"]
+    claims = MappingProxyType({"one-step": replace(claim, check=claim.control)})
+    monkeypatch.setattr("nntk_proofs_checks.registry.CLAIMS", claims)
+    result = run(pytester, "--nntk-effort", "quick", "-k", "one-step and not control")
+    assert result.ret == 1
+    told = result.stdout.str()
+    assert "refuted, not holds: proved false: |f₁ - y|/|y|" in told
+    assert "claim: with α = 1" in told
+    assert "effort quick" in told
 
 
-def test_a_host_that_does_not_use_it_pays_nothing(tmp_path: Path) -> None:
-    (tmp_path / "test_host.py").write_text(
-        "import sys\n"
-        "def test_nothing_heavy_is_loaded():\n"
-        "    loaded = {'torch', 'numpy', 'flint', 'nntk_proofs_checks', 'nntk_reference'} & set(sys.modules)\n"
-        "    assert not loaded\n"
-    )
-    result = run(tmp_path, "-q", "-p", "no:hypothesispytest", "--strict-markers", "--strict-config")
-    assert result.returncode == 0, result.stdout + result.stderr
+NOTHING_HEAVY = """
+import sys
+
+import nntk
+
+def test_nothing_heavy_is_loaded():
+    assert nntk.__version__
+    assert {"check_optimizer", "parametrize_with_checks"} <= set(dir(nntk))
+    assert not hasattr(nntk, "no_such_name")
+    heavy = {"torch", "numpy", "flint", "hypothesis", "scipy", "nntk.crosscheck", "nntk_proofs_checks", "nntk_reference"}
+    assert not heavy & set(sys.modules)
+"""
+
+
+def test_a_host_that_does_not_use_it_pays_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_host=NOTHING_HEAVY)
+    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-W", "error")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*cross-check*")

@@ -1,22 +1,18 @@
-"""`pytest --nntk-optimizer` and `nntk.parametrize_with_checks` as a user runs them: items, outcomes, reports, bad usage."""
+"""`pytest --nntk-optimizer` as a user runs it: items, outcomes, reports, bad usage."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-import nntk
 from nntk.crosscheck import CHECKS, Report, check_optimizer, diagnosis
-from nntk.crosscheck.testing import CheckFailed, candidate
-from nntk_reference import InputError, Verdict
+from nntk_reference import Verdict
 from tests.nntk import optimizers
 
-HERE = Path(optimizers.__file__).parent
+ROOT = Path(__file__).parents[3]
 QUICK = ("--nntk-effort", "quick")
 INI = """
 [pytest]
@@ -26,7 +22,7 @@ filterwarnings = error
 
 
 def given(*names: str) -> list[str]:
-    return [word for name in names for word in ("--nntk-optimizer", f"optimizers:{name}")]
+    return [word for name in names for word in ("--nntk-optimizer", f"tests.nntk.optimizers:{name}")]
 
 
 def ids(profile: str = "exact-newton") -> list[str]:
@@ -42,7 +38,7 @@ def loaded() -> None:
 @pytest.fixture(autouse=True)
 def host(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A project that treats warnings as errors, from which the optimizers can be imported."""
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     pytester.makeini(INI)
 
@@ -64,19 +60,21 @@ def test_one_item_for_each_check_of_the_profile_in_an_empty_folder(pytester: pyt
     result = pytester.runpytest_inprocess(*given("gradient", "object_gradient", "gradient"), *options)
     assert result.ret == 0
     found = [line for line in result.outlines if "::" in line]
-    assert found == [f"nntk::optimizers:{name}::{id}" for name in ("gradient", "object_gradient") for id in ids("first-order")]
+    assert found == [
+        f"nntk::tests.nntk.optimizers:{name}::{id}" for name in ("gradient", "object_gradient") for id in ids("first-order")
+    ]
 
 
 @pytest.mark.parametrize(
     ("select", "expected"),
     [
         (("-k", "right_dense and permutation"), {"neuron-permutation", "data-permutation"}),
-        (("nntk::optimizers:right_dense::cost",), {"cost"}),
-        (("nntk::optimizers:right_dense",), set(ids())),
+        (("nntk::tests.nntk.optimizers:right_dense::cost",), {"cost"}),
+        (("nntk::tests.nntk.optimizers:right_dense",), set(ids())),
         (("-m", "crosscheck"), set(ids())),
         (("-m", "not crosscheck"), {"test_host"}),
-        (("--deselect", "nntk::optimizers:right_dense::cost"), {"test_host"} | set(ids()) - {"cost"}),
-        (("test_host.py", "nntk::optimizers:right_dense::cost"), {"test_host", "cost"}),
+        (("--deselect", "nntk::tests.nntk.optimizers:right_dense::cost"), {"test_host"} | set(ids()) - {"cost"}),
+        (("test_host.py", "nntk::tests.nntk.optimizers:right_dense::cost"), {"test_host", "cost"}),
         ((), {"test_host"} | set(ids())),
     ],
 )
@@ -98,13 +96,13 @@ def test_pass_fail_error_and_skip(pytester: pytest.Pytester, monkeypatch: pytest
         *given(*names), *QUICK, "-k", "scheduler or precision or cost", "--junitxml", "j.xml", "-rs"
     )
     result.assert_outcomes(failed=3, skipped=1, passed=5)
-    assert diagnosed == ["optimizers:half_residual"]  # once, for two failures
+    assert diagnosed == ["tests.nntk.optimizers:half_residual"]  # once, for two failures
     # A failure says what, how small, what it is instead, and how to see it; and nothing of our own frames.
     result.stdout.fnmatch_lines_random(
         [
-            "*_ scheduler of optimizers:half_residual _*",
+            "*_ scheduler of tests.nntk.optimizers:half_residual _*",
             "failed: learning rate *",
-            "scheduler of optimizers:half_residual: A learning-rate scheduler acts on the step (number *, limit *",
+            "scheduler of tests.nntk.optimizers:half_residual: A learning-rate scheduler acts on the step (number *, limit *",
             "definite: Newton with half the residual term S, to *",
             "smallest case: N = *",
             "*import half_residual",
@@ -117,22 +115,22 @@ def test_pass_fail_error_and_skip(pytester: pytest.Pytester, monkeypatch: pytest
     assert result.outlines.count("error: ValueError: the third step went wrong") == 1
 
     found = cases(pytester)
-    told = properties(found["nntk.optimizers:half_residual.scheduler"])
+    told = properties(found["nntk.tests.nntk.optimizers:half_residual.scheduler"])
     assert told["nntk-outcome"] == "failed"
     assert float(told["nntk-number"]) > float(told["nntk-limit"]) > 0
     assert int(told["nntk-cases"]) > 0
     assert "learning rate" in told["nntk-why"]
     assert "half the residual" in told["nntk-diagnosis"]
-    passed = properties(found["nntk.optimizers:right_numpy.precision"])
+    passed = properties(found["nntk.tests.nntk.optimizers:right_numpy.precision"])
     assert passed["nntk-outcome"] == "passed"
     assert float(passed["nntk-number"]) <= float(passed["nntk-limit"])
     assert passed["nntk-diagnosis"] == ""
-    informative = properties(found["nntk.optimizers:half_residual.cost"])
+    informative = properties(found["nntk.tests.nntk.optimizers:half_residual.cost"])
     assert informative["nntk-outcome"] == "informative"
     assert float(informative["nntk-number"]) > 0
     assert informative["nntk-limit"] == ""
-    assert properties(found["nntk.optimizers:right_numpy.scheduler"])["nntk-outcome"] == "skipped"
-    assert properties(found["nntk.optimizers:raises_in_third_step.scheduler"])["nntk-outcome"] == "error"
+    assert properties(found["nntk.tests.nntk.optimizers:right_numpy.scheduler"])["nntk-outcome"] == "skipped"
+    assert properties(found["nntk.tests.nntk.optimizers:raises_in_third_step.scheduler"])["nntk-outcome"] == "error"
 
     # The summary counts the same.
     for name, counts in zip(
@@ -143,7 +141,7 @@ def test_pass_fail_error_and_skip(pytester: pytest.Pytester, monkeypatch: pytest
         total = sum(int(properties(found[key])["nntk-cases"]) for key in found if f":{name}." in key)
         result.stdout.fnmatch_lines(
             [
-                f"=* cross-check of optimizers:{name} as exact-newton =*",
+                f"=* cross-check of tests.nntk.optimizers:{name} as exact-newton =*",
                 f"3 of {len(ids())} checks ran, on {total} cases: {counts}",
                 "not run: step-matches, *",
             ],
@@ -153,26 +151,14 @@ def test_pass_fail_error_and_skip(pytester: pytest.Pytester, monkeypatch: pytest
     result.stdout.fnmatch_lines(["skipped scheduler: it is no torch.optim.Optimizer, which schedulers need"])
 
 
-def test_the_program_in_a_failure_runs_as_it_is() -> None:
-    one = candidate("optimizers:half_residual", effort="quick")
-    with pytest.raises(CheckFailed) as failed:
-        one.check("precision")
-    program = str(failed.value).partition("a program that shows it:\n\n")[2]
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown):
-        exec(compile(program, "program", "exec"), {})
-    (error,) = (float(line.rpartition(" ")[2]) for line in shown.getvalue().splitlines())
-    assert error > 1e-6
-
-
 def test_options_reach_the_checks(pytester: pytest.Pytester) -> None:
     options = ("--nntk-profile", "approximate-newton", "--nntk-rtol", "0.05", "--nntk-seed", "5", "--nntk-dtype", "float32")
     result = pytester.runpytest_inprocess(*given("step_size_off", "gradient"), *QUICK, *options, "-k", "scheduler")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "scheduler of optimizers:gradient*approximate-newton, rtol 0.05, dtype float32, device cpu, effort quick, seed 5)",
-            "=* cross-check of optimizers:step_size_off as approximate-newton =*",
+            "scheduler of *:gradient*approximate-newton, rtol 0.05, dtype float32, device cpu, effort quick, seed 5)",
+            "=* cross-check of tests.nntk.optimizers:step_size_off as approximate-newton =*",
             "left out, not part of the profile approximate-newton: precision",
         ]
     )
@@ -200,18 +186,18 @@ def test_expected_failures_are_strict(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(xfailed=1, failed=1, passed=2)  # cost is informative: it cannot fail, nor unexpectedly pass
     result.stdout.fnmatch_lines(
         [
-            "*_ scheduler of optimizers:right_dense _*",
+            "*_ scheduler of tests.nntk.optimizers:right_dense _*",
             "[[]XPASS(strict)[]] half of S by design",
             "xfailed scheduler: half of S by design",
             "definite: Newton with half the residual term S, to *",
             "xpassed: scheduler",
-            "XFAIL nntk::optimizers:half_residual::scheduler - half of S by design",
+            "XFAIL nntk::tests.nntk.optimizers:half_residual::scheduler - half of S by design",
         ]
     )
     found = {name: properties(case)["nntk-outcome"] for name, case in cases(pytester).items()}
-    assert found["nntk.optimizers:half_residual.scheduler"] == "xfailed"
-    assert found["nntk.optimizers:right_dense.scheduler"] == "xpassed"
-    assert found["nntk.optimizers:right_dense.cost"] == "informative"
+    assert found["nntk.tests.nntk.optimizers:half_residual.scheduler"] == "xfailed"
+    assert found["nntk.tests.nntk.optimizers:right_dense.scheduler"] == "xpassed"
+    assert found["nntk.tests.nntk.optimizers:right_dense.cost"] == "informative"
 
 
 def test_two_processes(pytester: pytest.Pytester) -> None:
@@ -258,45 +244,6 @@ def test_two_processes(pytester: pytest.Pytester) -> None:
     }
 
 
-# --- for those who do not use it -----------------------------------------------------------------------------------------
-
-NOTHING_HEAVY = """
-import sys
-
-import nntk
-
-def test_nothing_heavy_is_loaded():
-    assert nntk.__version__
-    assert {"check_optimizer", "parametrize_with_checks"} <= set(dir(nntk))
-    assert not hasattr(nntk, "no_such_name")
-    heavy = {"torch", "numpy", "hypothesis", "scipy", "nntk.crosscheck", "nntk_proofs_checks", "nntk_reference"}
-    assert not heavy & set(sys.modules)
-"""
-
-DECORATED = """
-import nntk
-import optimizers
-
-@nntk.parametrize_with_checks([optimizers.right_numpy], only=["deterministic"], effort="quick")
-def test_mine(check):
-    check()
-"""
-
-
-def test_unused_it_loads_nothing(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(test_host=NOTHING_HEAVY)
-    result = pytester.runpytest_subprocess("-p", "no:hypothesispytest", "-W", "error")
-    result.assert_outcomes(passed=1)
-    result.stdout.no_fnmatch_line("*cross-check*")
-
-
-def test_without_the_plugin_the_decorator_works(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(test_host=DECORATED)
-    result = pytester.runpytest_subprocess("-p", "no:nntk", "-p", "no:xdist", "-v")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*::test_mine[[]right_numpy-deterministic[]] PASSED*"])
-
-
 # --- bad usage -----------------------------------------------------------------------------------------------------------
 
 
@@ -304,10 +251,10 @@ def test_without_the_plugin_the_decorator_works(pytester: pytest.Pytester) -> No
     ("args", "message"),
     [
         (("--nntk-optimizer", "nowhere:factory"), "*--nntk-optimizer nowhere:factory: *no module 'nowhere'*"),
-        (("--nntk-optimizer", "optimizers:half_residuel"), "*did you mean 'half_residual'*"),
+        (("--nntk-optimizer", "tests.nntk.optimizers:half_residuel"), "*did you mean 'half_residual'*"),
         (("--nntk-optimizer", "optimizers"), "*expected package.module:factory*"),
         (given("takes_two_arguments"), "*factory(model, X, y, damping)*"),
-        (given("right_numpy", "returns_none"), "*--nntk-optimizer optimizers:returns_none: *got None*"),
+        (given("right_numpy", "returns_none"), "*--nntk-optimizer tests.nntk.optimizers:returns_none: *got None*"),
         ((*given("right_numpy"), "--nntk-profile", "exact"), "*profile: expected one of exact-newton*'exact'*"),
         ((*given("right_numpy"), "--nntk-rtol", "0.1"), "*rtol: *approximate-newton*"),
         ((*given("right_numpy"), "--nntk-dtype", "float16"), "*dtype: expected one of *'float16'*"),
@@ -315,8 +262,8 @@ def test_without_the_plugin_the_decorator_works(pytester: pytest.Pytester) -> No
         ((*given("right_numpy"), "--nntk-seed", "-1"), "*seed: expected *"),
         ((*given("right_numpy"), "--nntk-xfail", "nowhere.txt"), "*nowhere.txt*"),
         (
-            (*given("right_numpy"), "nntk::optimizers:right_numpy::no-such"),
-            "*not found: nntk::optimizers:right_numpy::no-such*",
+            (*given("right_numpy"), "nntk::tests.nntk.optimizers:right_numpy::no-such"),
+            "*not found: nntk::tests.nntk.optimizers:right_numpy::no-such*",
         ),
     ],
 )
@@ -332,92 +279,3 @@ def test_a_bad_line_of_expected_failures_is_named(pytester: pytest.Pytester) -> 
     result = pytester.runpytest_inprocess(*given("right_numpy"), "--nntk-xfail", "known.txt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*line 2: 'step-match': no such check*"])
-
-
-# --- the decorator -------------------------------------------------------------------------------------------------------
-
-
-def test_parametrize_with_checks(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        test_mine="""
-import nntk
-import optimizers
-
-CHOSEN = {"only": ["scheduler", "precision"], "effort": "quick"}
-
-@nntk.parametrize_with_checks([optimizers.half_residual, "optimizers:right_numpy"], **CHOSEN)
-def test_list(check):
-    check()
-
-@nntk.parametrize_with_checks(
-    {"half": optimizers.half_residual}, expected_failures={"scheduler": "half of S", "precision": "known"}, **CHOSEN
-)
-def test_mapping(check):
-    check()
-
-@nntk.parametrize_with_checks([optimizers.right_dense], expected_failures={"scheduler": "by design"}, **CHOSEN)
-def test_strict(check):
-    check()
-"""
-    )
-    result = pytester.runpytest_inprocess("-v", "-rs")
-    result.assert_outcomes(failed=3, passed=2, skipped=1, xfailed=2)
-    result.stdout.fnmatch_lines(
-        [
-            "*::test_list[[]half_residual-scheduler[]] FAILED*",
-            "*::test_list[[]half_residual-precision[]] FAILED*",
-            "*::test_list[[]right_numpy-scheduler[]] SKIPPED*",
-            "*::test_list[[]right_numpy-precision[]] PASSED*",
-            "*::test_mapping[[]half-scheduler[]] XFAIL*",
-            "*::test_mapping[[]half-precision[]] XFAIL*",
-            "*::test_strict[[]right_dense-scheduler[]] FAILED*",
-            "*::test_strict[[]right_dense-precision[]] PASSED*",
-            ">       check()",
-            "E       nntk.crosscheck.testing.CheckFailed: failed: *",
-            "E       definite: Newton with half the residual term S, to *",
-            "E       from optimizers import half_residual",
-            "[[]XPASS(strict)[]] by design",
-        ]
-    )
-    result.stdout.no_fnmatch_line("*crosscheck/*.py:*CheckFailed*")
-
-
-@pytest.mark.parametrize(
-    ("factories", "options", "message"),
-    [
-        ([], {}, "factories: expected a list of factories"),
-        ("optimizers:right_numpy", {}, "factories: expected a list of factories"),
-        (optimizers.right_numpy, {}, "factories: expected a list of factories"),
-        ([optimizers.right_numpy, "optimizers:right_numpy"], {}, "'right_numpy' twice"),
-        ([3], {}, "factory: expected a callable, got int"),
-        (["optimizers:nobody"], {}, "nobody"),
-        ([optimizers.right_numpy], {"profile": "newton"}, "profile: expected one of"),
-        ([optimizers.right_numpy], {"effort": "some"}, "effort: expected one of"),
-        ([optimizers.right_numpy], {"only": ["step-match"]}, "did you mean 'step-matches'"),
-        ([optimizers.right_numpy], {"expected_failures": {"step-matches": ""}}, "no reason"),
-        ([optimizers.right_numpy], {"device": "meteor"}, "device: expected"),
-        ([optimizers.right_numpy], {"time_limit": 0}, "time_limit"),
-    ],
-)
-def test_bad_arguments_are_refused_by_the_decorator(factories: object, options: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        nntk.parametrize_with_checks(factories, **options)
-
-
-def test_a_name_for_each(pytester: pytest.Pytester) -> None:
-    mark = nntk.parametrize_with_checks([{"a": optimizers.right_numpy}, "optimizers:right_dense"], skip=ids()[1:])
-    assert [parameter.id for parameter in mark.args[1]] == [f"a-{ids()[0]}", f"right_dense-{ids()[0]}"]
-
-
-@pytest.mark.parametrize("steps", [0, 1])
-def test_ctrl_c_is_not_swallowed(steps: int) -> None:
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    if steps == 0:
-        with pytest.raises(KeyboardInterrupt):
-            candidate(lambda model, X, y, damping: interrupted())
-    else:
-        one = candidate(optimizers.dense(solve=interrupted), effort="quick", profile="exact-newton", seed=0)
-        with pytest.raises(KeyboardInterrupt):
-            one.check("deterministic")

@@ -1,0 +1,6 @@
+"""The checks: one decorated function each, in the modules of this package; `registry` orders them."""
+
+from nntk.crosscheck.checks.check import Check
+from nntk.crosscheck.checks.registry import CHECKS
+
+__all__ = ["CHECKS", "Check"]

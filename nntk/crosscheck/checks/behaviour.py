@@ -1,0 +1,214 @@
+"""Checks of how an optimizer behaves beside its steps: repeatable, without side effects, saved and scheduled, refusing nan."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from nntk.crosscheck.case import Case, case_at
+from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite
+from nntk.crosscheck.checks.step import judged, scale_rates
+from nntk.crosscheck.setting import NotApplicable, Reading, Setting, one_step, seed_everything
+from nntk.crosscheck.subject import Session, SubjectError
+
+__all__: list[str] = []
+
+
+@check("deterministic", "The same start gives the same steps", profiles=ALL, cases=definite(1, 2, 3))
+def deterministic(setting: Setting, at: Case) -> Reading:
+    """The same start gives the same steps; where a step is prescribed, whatever state the random generators are in."""
+    paths = []
+    for seed in (0, 0, 1) if setting.profile.target is not None else (0, 0):
+        session = setting.start(at)
+        seed_everything(seed)
+        paths.append([one_step(session) for _ in range(3)])
+    limit = setting.tolerance(at)
+    worst: Reading | None = None
+    for k, other in enumerate(paths[1:]):
+        for t, (a, b) in enumerate(zip(paths[0], other, strict=True)):
+            off = float(np.linalg.norm(a - b)) / (float(np.linalg.norm(a)) or 1.0)
+            what = "with other global seeds" if k else "from the same start"
+            reading = Reading(off, limit, f"two runs {what} differ by {off:.3g} at step {t + 1} ({at})", (at, t + 1))
+            if worst is None or reading.ratio >= worst.ratio:
+                worst = reading
+    assert worst is not None
+    return worst
+
+
+@check(
+    "no-side-effects",
+    "X, y, global generators, default dtype, threads and gradient mode stay as they are",
+    profiles=ALL,
+    cases=definite(1, 2, 2),
+)
+def no_side_effects(setting: Setting, at: Case) -> Reading:
+    """X, y, global generators, default dtype, thread count and gradient mode are after a step what they were before."""
+    before = _globals()
+    session = setting.start(at)
+    changed = []
+    states = []
+    for seed in (11, 12):
+        seed_everything(seed)
+        generators = _generators()
+        session.step()
+        after = _globals()
+        changed += [f"{name} changed from {before[name]} to {after[name]}" for name in before if before[name] != after[name]]
+        states.append((generators, _generators()))
+    for name in states[0][0]:
+        (start, end), (other, finish) = ((g[name], e[name]) for g, e in states)
+        if start != end and other != finish and end == finish:
+            changed.append(f"the global generator of {name} is seeded")
+        elif start != end:
+            setting.notes["draws"] = f"draws from the global generator of {name}"
+            if setting.profile.name in EXACT:
+                changed.append(f"the global generator of {name} is drawn from")
+    for name, given in (("X", at.objective.X), ("y", at.objective.y)):
+        held = getattr(session, name)
+        now = held.detach().cpu().numpy() if isinstance(held, torch.Tensor) else held
+        if not np.array_equal(now, given.astype(now.dtype)):
+            changed.append(f"{name} was overwritten")
+    model = getattr(session, "model", None)
+    if model is not None and not all(p.requires_grad for p in model.parameters()):
+        changed.append("requires_grad of a parameter was switched off")
+    changed = list(dict.fromkeys(changed))
+    if changed:
+        return Reading.failed(f"{'; '.join(changed)} ({at})", (at, 1))
+    return Reading.passed(f"nothing changed ({at})")
+
+
+def _globals() -> dict[str, Any]:
+    return {
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's thread count": torch.get_num_threads(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "NumPy's error mode": tuple(sorted(np.geterr().items())),
+    }
+
+
+def _generators() -> dict[str, Any]:
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002
+    return {
+        "Python": random.getstate(),
+        "NumPy": (numpy_state[1].tobytes(), *numpy_state[2:]),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+@check(
+    "state-dict",
+    "Saved, loaded into a new optimizer and continued, it takes the same steps",
+    profiles=ALL,
+    cases=definite(1, 2, 3),
+)
+def state_dict(setting: Setting, at: Case) -> Reading:
+    """Three steps, saved to bytes, loaded into a new optimizer, eight steps more: the same as without a stop.
+
+    Between, the learning rate is halved, which has to survive as well.
+    """
+    one = setting.start(at)
+    if not hasattr(one.optimizer, "state_dict") or not hasattr(one.optimizer, "load_state_dict"):
+        raise NotApplicable("it has no state_dict and load_state_dict")
+    with contextlib.suppress(NotApplicable):
+        scale_rates(one, 0.5)
+    for _ in range(3):
+        one.step()
+    saved = io.BytesIO()
+    try:
+        torch.save(one.optimizer.state_dict(), saved)
+        saved.seek(0)
+        state = torch.load(saved, weights_only=False)
+        two = setting.start(replace(at, theta=one.theta))
+        two.optimizer.load_state_dict(state)
+    except Exception as error:
+        why = f"saving or loading the state failed: {type(error).__name__}: {error} ({at})"
+        return Reading.failed(why, (at, 3))
+    limit = setting.tolerance(at, 3)
+    worst = Reading(0.0, limit, f"the same eight steps after loading ({at})")
+    for t in range(8):
+        seed_everything(t)
+        a = one_step(one)
+        seed_everything(t)
+        b = one_step(two)
+        off = float(np.linalg.norm(a - b)) / (float(np.linalg.norm(a)) or 1.0)
+        reading = Reading(off, limit, f"step {t + 1} after loading is off by {off:.3g} ({at})", (at, 3))
+        if reading.ratio > 1:
+            return reading
+        worst = reading if reading.ratio > worst.ratio else worst
+        two.move_to(one.theta)
+    return worst
+
+
+@check("scheduler", "A learning-rate scheduler acts on the step", profiles=ALL, cases=definite(1, 2, 3))
+def scheduler(setting: Setting, at: Case) -> Reading:
+    """Under a scheduler that halves the learning rate after each step, the steps halve."""
+    session = setting.start(at)
+    if not isinstance(session.optimizer, torch.optim.Optimizer):
+        raise NotApplicable("it is no torch.optim.Optimizer, which schedulers need")
+    if any("lr" not in group for group in session.optimizer.param_groups):
+        raise NotApplicable("it has no learning rate")
+    schedule = torch.optim.lr_scheduler.LambdaLR(session.optimizer, lambda t: 0.5**t)
+    worst = None
+    for t in range(4):
+        factor = 0.5**t
+        if setting.profile.target is not None:
+            here = case_at(at.objective, session.theta, f"{at.source}, step {t + 1}")
+            reading = judged(setting, here, one_step(session), what=f"learning rate {factor}", rate=factor)
+        else:
+            twin = _twin(setting, at, t)
+            step, wanted = one_step(session), one_step(twin)
+            off = float(np.linalg.norm(step - wanted)) / (float(np.linalg.norm(wanted)) or 1.0)
+            why = f"learning rate {factor} by a scheduler and by hand differ by {off:.3g} ({at})"
+            reading = Reading(off, setting.tolerance(at, t + 1), why)
+        if worst is None or reading.ratio > worst.ratio:
+            worst = replace(reading, failing=(at, t + 1))
+        schedule.step()
+    assert worst is not None
+    return worst
+
+
+def _twin(setting: Setting, at: Case, steps: int) -> Session:
+    """An optimizer after so many steps, its learning rate halved by hand after each."""
+    session = setting.start(at)
+    for _ in range(steps):
+        session.step()
+        scale_rates(session, 0.5)
+    return session
+
+
+@check(
+    "non-finite",
+    "nan or inf in the data ends in an error or a refusal, not in the parameters",
+    profiles=NEWTONS,
+    cases=definite(1, 2, 2),
+)
+def non_finite(setting: Setting, at: Case) -> Reading:
+    """Data that are not finite end in an error, or leave the parameters alone."""
+    objective = at.objective
+    for value, name in ((math.nan, "nan"), (math.inf, "inf")):
+        for field in ("y", "X"):
+            bad = np.array(getattr(objective, field))
+            bad.reshape(-1)[0] = value
+            broken = replace(at, objective=replace(objective, y=bad) if field == "y" else replace(objective, X=bad))
+            session = None
+            try:
+                session = setting.start(broken)
+                session.step()
+            except SubjectError:
+                if session is None:
+                    continue
+            with np.errstate(all="ignore"):
+                after = session.theta
+            if not np.isfinite(after).all():
+                return Reading.failed(f"{name} in {field} went into the parameters, without an error ({at})", (broken, 1))
+            if not np.array_equal(after, at.theta):
+                why = f"{name} in {field} was passed over: the parameters moved, without an error ({at})"
+                return Reading.failed(why, (broken, 1))
+    return Reading.passed(f"nan and inf in X and in y are refused ({at})")

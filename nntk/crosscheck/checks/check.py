@@ -1,0 +1,74 @@
+"""What a check is, how one is registered, and the cases that most of them are read off.
+
+A check reads numbers off cases: `examine(setting, at)` gives the Reading of one case. The battery runs it on the check's
+deterministic cases, small ones first, and then on cases that hypothesis draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nntk.crosscheck.case import Case, ladder
+from nntk.crosscheck.setting import Reading, Setting
+from nntk_proofs_checks import Effort
+
+__all__ = ["ALL", "EXACT", "NEWTONS", "REGISTERED", "Check", "Examine", "check", "definite", "some"]
+
+NEWTONS = frozenset({"exact-newton", "gauss-newton", "approximate-newton"})
+EXACT = frozenset({"exact-newton", "gauss-newton"})
+ALL = NEWTONS | {"first-order"}
+
+Cases = Callable[[Setting], Sequence[Case]]
+Examine = Callable[[Setting, Case], Reading]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of an optimizer.
+
+    profiles     those that it belongs to; in those of `informative` it reports and does not judge.
+    cases        the deterministic cases; the drawn ones are of any kind ("any"), with D ≻ 0 ("definite"), or none ("").
+    """
+
+    id: str
+    statement: str
+    profiles: frozenset[str]
+    cases: Cases
+    examine: Examine
+    drawn: str = "definite"
+    informative: frozenset[str] = frozenset()
+
+
+REGISTERED: dict[str, Check] = {}
+"""Every check that has been defined, by its id. `registry` puts them in order."""
+
+
+def check(
+    id: str,
+    statement: str,
+    *,
+    profiles: frozenset[str],
+    cases: Cases,
+    drawn: str = "definite",
+    informative: frozenset[str] = frozenset(),
+) -> Callable[[Examine], Examine]:
+    """Register the decorated function, examine(setting, at), as the Check of this id. The function itself stays as it is."""
+
+    def registered(examine: Examine) -> Examine:
+        if id in REGISTERED:
+            raise ValueError(f"two checks are called {id}")
+        REGISTERED[id] = Check(id, statement, profiles, cases, examine, drawn, informative)
+        return examine
+
+    return registered
+
+
+def some(setting: Setting, quick: int, usual: int, full: int = 12) -> int:
+    """How many or how large, by the effort."""
+    return {Effort.QUICK: quick, Effort.DEFAULT: usual, Effort.FULL: full}[setting.effort]
+
+
+def definite(quick: int, usual: int, least: int = 0) -> Cases:
+    """Definite cases of widths from `least` on: so many with the effort quick, so many with the usual one."""
+    return lambda setting: ladder("definite", setting.seed, setting.dtype, some(setting, quick, usual), least)

@@ -1,0 +1,41 @@
+"""The order of the checks, in which they run and are reported. What a check is stands at its function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nntk.crosscheck.checks import behaviour, coupling, learning, runs, step, symmetry
+from nntk.crosscheck.checks.check import REGISTERED, Check
+
+__all__ = ["CHECKS", "MODULES", "ORDER"]
+
+MODULES = (step, runs, coupling, symmetry, behaviour, learning)
+"""Where checks are defined: importing a module registers its own."""
+
+ORDER = (
+    "step-matches",
+    "damping-honoured",
+    "step-size-honoured",
+    "trajectory",
+    "fresh-curvature",
+    "no-silent-fallback",
+    "all-parameters-coupled",
+    "whole-data",
+    "neuron-permutation",
+    "data-permutation",
+    "data-duplication",
+    "sign-symmetry",
+    "joint-rotation",
+    "deterministic",
+    "no-side-effects",
+    "state-dict",
+    "scheduler",
+    "precision",
+    "non-finite",
+    "width-exponent",
+    "mode-rates",
+    "cost",
+)
+
+CHECKS: Mapping[str, Check] = MappingProxyType({id: REGISTERED[id] for id in ORDER})

@@ -1,0 +1,98 @@
+"""The arguments of a cross-check: looked at before any work, each complaint under the argument's own name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nntk.crosscheck.checks import CHECKS, Check
+from nntk.crosscheck.setting import Profile
+from nntk.reporting.selection import choose
+from nntk_proofs_checks.claim import Effort
+from nntk_reference import InputError
+from nntk_reference.validation import positive
+
+__all__ = ["DEFAULT_RTOL", "TIME_LIMIT", "effort_of", "read_expected_failures", "rtol_of", "select"]
+
+DEFAULT_RTOL = 1e-3
+TIME_LIMIT = 60.0
+
+
+def effort_of(effort: str | Effort) -> Effort:
+    """The effort of this name, quick, default or full. Raises InputError."""
+    if isinstance(effort, Effort):
+        return effort
+    names = {e.name.lower(): e for e in Effort}
+    if effort not in names:
+        raise InputError("effort", f"one of {', '.join(names)}", repr(effort))
+    return names[effort]
+
+
+def rtol_of(rtol: float | None, chosen: Profile) -> float | None:
+    """The relative error that a step may have; None where the profile asks for rounding alone. Raises InputError."""
+    if not chosen.approximate:
+        if rtol is not None:
+            raise InputError("rtol", "none, unless the profile is approximate-newton", repr(rtol))
+        return None
+    value = DEFAULT_RTOL if rtol is None else positive("rtol", rtol)
+    if value >= 1:
+        raise InputError("rtol", "a relative error below 1", repr(rtol))
+    return value
+
+
+def select(
+    chosen: Profile, only: Sequence[str], skip: Sequence[str], expected: Mapping[str, str]
+) -> tuple[list[Check], dict[str, str]]:
+    """(the checks to run, why each of the others is left out)."""
+    wanted, unwanted = choose("only", only, CHECKS), choose("skip", skip, CHECKS)
+    for id in expected:
+        choose("expected_failures", [id], CHECKS)
+    checks, left_out = [], {}
+    for id, check in CHECKS.items():
+        if chosen.name not in check.profiles:
+            left_out[id] = f"not part of the profile {chosen.name}"
+        elif id in unwanted:
+            left_out[id] = "skipped on request"
+        elif wanted and id not in wanted:
+            left_out[id] = "not selected"
+        else:
+            checks.append(check)
+    if not checks:
+        raise InputError("only", f"a check of the profile {chosen.name}", ", ".join(only) or "none left by skip")
+    return checks, left_out
+
+
+def read_expected_failures(source: Mapping[str, str] | Path | str | None) -> dict[str, str]:
+    """Expected failures, {id: reason}, from a mapping or a file of lines `id: reason`, where # begins a comment.
+
+    Raises InputError.
+    """
+    if source is None:
+        return {}
+    if isinstance(source, Mapping):
+        lines = [(0, id, reason) for id, reason in source.items()]
+    else:
+        path = Path(source)
+        try:
+            rows = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError("expected_failures", "a file of lines `id: reason`", f"{str(path)!r} ({error})") from None
+        lines = []
+        for number, row in enumerate(rows, start=1):
+            if row.strip() and not row.strip().startswith("#"):
+                id, _, reason = row.partition(":")
+                lines.append((number, id.strip(), reason.strip()))
+    found: dict[str, str] = {}
+    for number, id, reason in lines:
+        where = f"line {number}: " if number else ""
+        if id not in CHECKS or not reason:
+            fault = "no such check" if id not in CHECKS else "no reason"
+            raise InputError(
+                "expected_failures",
+                f"lines `id: reason`, with the id of a check ({', '.join(CHECKS)})",
+                f"{where}{id!r}: {fault}",
+            )
+        if id in found:
+            raise InputError("expected_failures", "each check once", f"{where}{id!r} again")
+        found[id] = reason
+    return found

@@ -1,0 +1,185 @@
+"""What is found out: a check's tally over its cases, its finding and smallest failure, and the report of a whole battery."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from nntk.crosscheck.case import Case
+from nntk.crosscheck.checks import Check
+from nntk.crosscheck.diagnosis import Diagnosis
+from nntk.crosscheck.setting import Profile, Reading, Setting
+from nntk.crosscheck.snippet import snippet
+from nntk_proofs_checks.claim import Effort, Finding
+from nntk_reference import Verdict
+
+__all__ = ["UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "outcome_of"]
+
+UNRESOLVED = 0.1
+"""A limit above this says nothing about a relative quantity."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The smallest case that failed, and a program that shows it without this package's checks.
+
+    number, limit  None where what fails has none.
+    """
+
+    case: str
+    number: float | None
+    limit: float | None
+    why: str
+    snippet: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check came out.
+
+    outcome   "passed", "failed", "undecided", "error" (the optimizer's code raised, or ran out of time), "skipped",
+              "informative"; with an expected failure "xfailed", or "xpassed" where it did not fail.
+    """
+
+    check: Check
+    outcome: str
+    finding: Finding
+    seconds: float
+    failure: Failure | None = None
+    trace: str = ""
+    refused: int = 0
+    unresolved: int = 0
+    expected: str = ""
+
+    @property
+    def id(self) -> str:
+        """The check's id."""
+        return self.check.id
+
+    @property
+    def good(self) -> bool:
+        """Does the report pass with it?"""
+        return self.outcome in ("passed", "xfailed", "skipped", "informative")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the battery found out about an optimizer; `left_out`, {id: why}, are the checks without a result."""
+
+    subject: str
+    form: str
+    profile: Profile
+    rtol: float | None
+    dtype: str
+    device: str
+    effort: Effort
+    seed: int
+    results: tuple[CheckResult, ...]
+    diagnosis: tuple[Diagnosis, ...]
+    notes: tuple[str, ...]
+    left_out: Mapping[str, str]
+    started: datetime
+    seconds: float
+    complete: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """Is nothing refused, and was something checked?"""
+        checked = any(r.outcome in ("passed", "xfailed") for r in self.results)
+        return self.complete and checked and all(r.good for r in self.results)
+
+    def __getitem__(self, id: str) -> CheckResult:
+        return next(r for r in self.results if r.id == id)
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The results that the report does not pass with."""
+        return tuple(r for r in self.results if not r.good)
+
+
+@dataclass
+class Tally:
+    """What the cases of a check have shown so far."""
+
+    worst: Reading | None = None
+    smallest: Reading | None = None
+    cases: int = 0
+    failures: int = 0
+    refused: int = 0
+    unresolved: int = 0
+    refusal: str = ""
+    vague: str = ""
+    panels: tuple[Any, ...] = ()
+    at: Case | None = None
+    resolution: float = UNRESOLVED
+
+    def add(self, reading: Reading) -> bool:
+        """Count a reading; is it a failure?"""
+        self.cases += 1
+        self.panels = self.panels or reading.panels
+        if reading.answer == "refused":
+            self.refused, self.refusal = self.refused + 1, self.refusal or reading.why
+            return False
+        vague = reading.limit is not None and reading.ratio <= 1 and self.resolution < reading.limit < math.inf
+        if vague or reading.answer == "unresolved":
+            self.unresolved, self.vague = self.unresolved + 1, self.vague or reading.why
+            return False
+        if self.worst is None or reading.ratio > self.worst.ratio:
+            self.worst = reading
+        if reading.ratio <= 1:
+            return False
+        self.failures += 1
+        if self.smallest is None or _size(reading) < _size(self.smallest):
+            self.smallest = reading
+        return True
+
+
+def _size(reading: Reading) -> tuple[float, ...]:
+    if reading.failing is None:
+        return (math.inf,)
+    at, steps = reading.failing
+    parameters, points = at.size
+    digits = sum(len(repr(float(v))) for v in (*at.theta.reshape(-1), *at.objective.X.reshape(-1), *at.objective.y))
+    return parameters * points, parameters, steps, digits
+
+
+def outcome_of(finding: Finding, informative: bool, tally: Tally) -> str:
+    """The outcome of a check that ran to its end (see CheckResult), before expected failures are looked at."""
+    if informative:
+        return "informative"
+    if tally.cases and tally.refused == tally.cases:
+        return "passed" if tally.worst is None and finding.verdict is Verdict.HOLDS else "undecided"
+    return {Verdict.HOLDS: "passed", Verdict.REFUTED: "failed", Verdict.UNDECIDED: "undecided"}[finding.verdict]
+
+
+def finding_of(tally: Tally, error: str) -> Finding:
+    """What the cases show together; `error` says why the check ended early, if it did."""
+    notes = []
+    if tally.refused:
+        notes.append(f"{tally.refused} of {tally.cases} cases refused aloud ({tally.refusal})")
+    if tally.unresolved:
+        notes.append(f"{tally.unresolved} of {tally.cases} cases cannot tell ({tally.vague})")
+    worst, judged = tally.worst, tally.cases - tally.refused - tally.unresolved
+    if worst is None:
+        why = "; ".join(filter(None, (error, *notes))) or "no case was run"
+        return Finding.undecided(why, cases=tally.cases, panels=tally.panels)
+    refuted = worst.ratio > 1
+    verdict = Verdict.REFUTED if refuted else Verdict.UNDECIDED if error else Verdict.HOLDS
+    count = [f"{tally.failures} of {judged} cases fail"] if tally.failures and tally.cases > 1 else []
+    why = "; ".join([*([error] if error else []), worst.why, *count, *notes])
+    limit = worst.limit if worst.limit is not None and worst.limit < math.inf else None
+    return Finding(verdict, worst.number, "≤" if limit is not None else "", limit, tally.cases, why, panels=tally.panels)
+
+
+def failure_of(setting: Setting, tally: Tally, error: str) -> Failure | None:
+    """The smallest case that failed, or the one at which an error ended the check; None where neither can be shown."""
+    smallest = tally.smallest
+    if smallest is not None and smallest.failing is not None:
+        at, steps = smallest.failing
+        return Failure(str(at), smallest.number, smallest.limit, smallest.why, snippet(setting, at, steps))
+    if error and tally.at is not None:
+        return Failure(str(tally.at), None, None, error, snippet(setting, tally.at, 10))
+    return None
