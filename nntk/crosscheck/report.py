@@ -1,32 +1,4 @@
-"""The report card: on the terminal, as JSON, as an HTML page.
-
-The JSON report, schema 2; whoever reads it should ignore keys that are not listed. NaN and infinity are null. It is written
-before the first check and again after each, so that a run that is killed leaves what was finished.
-
-| key | value |
-|---|---|
-| schema, command | 2; crosscheck |
-| complete, passed | false until the run has come to its end; true where the exit code is 0 |
-| started, seconds | UTC, ISO 8601; wall clock |
-| subject, form | package.module:factory; torch, object or function |
-| profile, statement, rtol | what the optimizer claims to be, in a word and in words; null unless approximate-newton |
-| dtype, device, effort, seed | effort is quick, default or full |
-| environment | python, platform, machine, cpus, versions |
-| summary, left_out | counts in words; {id: why} of the checks that were not run, or not finished |
-| notes | what else the optimizer does: prints, warns, draws random numbers |
-| diagnosis | what the steps are: group (definite, indefinite, consecutive), id, words, error, explained, steps |
-| results | one object for each check that was finished, in order |
-| – id, statement | the check |
-| – outcome | passed, failed, undecided, error, skipped, informative, xfailed or xpassed |
-| – verdict, why | holds, refuted or undecided; what decided |
-| – number, relation, limit, shown | `number relation limit` is what the check needs, `shown` was found; null and - for none |
-| – cases, refused, unresolved | how many cases; refused aloud by the optimizer; too ill-conditioned to tell |
-| – expected | the reason why it was expected to fail, or "" |
-| – failure | null, or the smallest failing case: case, number, limit, why, snippet (a program that shows it) |
-| – trace | the traceback of the optimizer's own frames, or "" |
-| – panels | figures, as in the report of `nntk verify` |
-| – seconds, reproduce | time; the command line that repeats the check |
-"""
+"""The report card: on the terminal, as JSON (described by `docs/schemas/crosscheck.schema.json`), as an HTML page."""
 
 from __future__ import annotations
 
@@ -177,7 +149,7 @@ def setting(report: Report) -> str:
 
 
 def record(report: Report) -> dict[str, Any]:
-    """What the JSON report holds (the table at the top)."""
+    """What the JSON report holds."""
     results = []
     for result in report.results:
         f = result.finding

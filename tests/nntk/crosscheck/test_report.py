@@ -10,15 +10,8 @@ from nntk.crosscheck.report import as_text, card, record, summary
 from tests.nntk import optimizers
 
 
-def test_json_holds_what_its_table_says(refused: Report) -> None:
-    from nntk.crosscheck import report as module
-
+def test_json_holds_the_verdict_and_the_diagnosis(refused: Report) -> None:
     made = json.loads(json.dumps(record(refused), allow_nan=False))
-    rows = [line.split("|")[1].strip() for line in (module.__doc__ or "").splitlines() if line.startswith("| ")][1:]
-    top = {key for row in rows if not row.startswith("–") for key in row.replace(" ", "").split(",")}
-    inner = {key for row in rows if row.startswith("–") for key in row.removeprefix("–").replace(" ", "").split(",")}
-    assert set(made) == top
-    assert all(set(check) == inner for check in made["results"])
     assert made["passed"] is False
     assert made["diagnosis"][0]["id"] == "residual-share"
 

@@ -14,12 +14,15 @@ import pytest
 from referencing import Registry, Resource
 from typer.testing import CliRunner
 
+import nntk.crosscheck.battery
+import nntk.crosscheck.options
 import nntk.planning.plan
 import nntk_proofs_checks
 from nntk.bench import TABLES
 from nntk.bench.measuring import Measurement
 from nntk.bench.tables import Table
 from nntk.cli import app
+from nntk.crosscheck import CHECKS
 from nntk_proofs_checks import Claim, Finding, Panel, Series
 from nntk_reference import Verdict
 from tests.nntk.claims import HOLDS, NOT_MET, REFUTED, UNDECIDED, claim, strict
@@ -115,6 +118,22 @@ def measured(patch: pytest.MonkeyPatch) -> list[str]:
     return ["bench", "step", "--quick", "--only", "large-m"]
 
 
+def crosschecked(optimizer: str, *options: str, stop: str = "") -> Callable[[pytest.MonkeyPatch], list[str]]:
+    """A quick cross-check; with `stop` interrupted in the check of this id."""
+
+    def interrupt(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    def prepare(patch: pytest.MonkeyPatch) -> list[str]:
+        if stop:
+            patch.setattr(nntk.crosscheck.battery, "CHECKS", {**CHECKS, stop: replace(CHECKS[stop], examine=interrupt)})
+            patch.setattr(nntk.crosscheck.options, "CHECKS", nntk.crosscheck.battery.CHECKS)
+        only = "step-matches,damping-honoured,scheduler,deterministic"
+        return ["crosscheck", f"tests.nntk.optimizers:{optimizer}", "--quick", "--only", only, *options]
+
+    return prepare
+
+
 ODD = Finding(Verdict.UNDECIDED, float("nan"), "≤", float("inf"), 3, "w")
 RUNS: dict[str, tuple[Callable[[pytest.MonkeyPatch], list[str]], int]] = {
     "verify": (verified(claim("a", replace(HOLDS, panels=(PANEL,))), claim("b")), 0),
@@ -128,6 +147,9 @@ RUNS: dict[str, tuple[Callable[[pytest.MonkeyPatch], list[str]], int]] = {
     "plan, another law": (planned("--law", "normal"), 1),
     "plan, nothing finished": (planned(stop="_enclosed"), 130),
     "plan, incomplete": (planned(stop="_cost"), 130),
+    "crosscheck": (crosschecked("right_numpy", "--only", "mode-rates"), 0),
+    "crosscheck, refused": (crosschecked("half_residual", "--profile", "approximate-newton"), 1),
+    "crosscheck, incomplete": (crosschecked("right_numpy", stop="scheduler"), 130),
     "bench": (benched([(1.0, True), (2.0, None)]), 0),
     "bench, a table": (measured, 0),
     "bench, a wish that is not met": (benched([(float("nan"), False)]), 1),
@@ -158,7 +180,7 @@ def test_a_real_report_has_the_keys_of_its_schema_and_no_others(reports: dict[st
     validator(report["command"]).validate(report)
 
 
-@pytest.mark.parametrize("name", ["verify", "plan, not feasible", "bench"])
+@pytest.mark.parametrize("name", ["verify", "plan, not feasible", "crosscheck", "bench"])
 def test_a_report_with_a_fault_is_refused(reports: dict[str, Any], name: str) -> None:
     whole = reports[name]
     check = validator(whole["command"])
@@ -167,7 +189,7 @@ def test_a_report_with_a_fault_is_refused(reports: dict[str, Any], name: str) ->
     for change in (
         {"another": 1},
         {"schema": 1},
-        {"command": "crosscheck"},
+        {"command": "sweep"},
         {"left_out": ["a"]},
         {"complete": False, "passed": True},
         {"started": "yesterday"},
