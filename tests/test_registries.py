@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ import nntk_accelerated
 import nntk_reference
 from nntk_accelerated.activations import ERROR
 from nntk_reference import FLOAT64
+from tests.definitions import sigma
 from tests.tolerances import EPS
 
 COUNT = 100_000
@@ -39,9 +41,9 @@ def names(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
 def activations(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
     """What the registries of activations say differently, nntk_reference first."""
     found = names(ours, theirs)
-    # the kink has no second derivative, and either value of σ' at 0 will do
     for name in (name for name in ours if name in theirs):
         one, other = ours[name], theirs[name]
+        # where σ' jumps, either value at 0 will do
         z = POINTS if one.suprema(FLOAT64)[2] < math.inf else POINTS[POINTS != 0]
         for k, (a, b) in enumerate(zip(one.jets(z, FLOAT64), other.jets(torch.tensor(z), 2), strict=True)):
             # each within ERROR roundings of the exact value: the reference as well, in NumPy's functions
@@ -92,6 +94,15 @@ def laws(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
 
 def test_the_activations_agree() -> None:
     assert activations(nntk_reference.ACTIVATIONS, nntk_accelerated.ACTIVATIONS) == []
+
+
+@pytest.mark.parametrize("name", nntk_reference.ACTIVATIONS)
+def test_every_activation_is_the_function_that_the_tests_define(name: str) -> None:
+    entry, function = nntk_reference.ACTIVATIONS[name], sigma(name)
+    with mpmath.workdps(40):
+        for z in (-30.0, -2.5, -0.7, 0.0, 1e-3, 0.3, 1.0, 4.0, 25.0):
+            (value,) = nntk_reference.Multiprecision(30).evaluate(lambda ar, z=z: entry.jets(ar.array([z]), ar)[0])
+            assert abs(value - function(mpmath.mpf(z))) <= mpmath.mpf(10) ** -29 * max(1, abs(value))
 
 
 def test_the_laws_agree() -> None:

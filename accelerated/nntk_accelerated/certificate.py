@@ -5,8 +5,8 @@ The shift μ is γ_N where a step is certified, and of either sign where eigenva
 The statement proved is about exact real numbers: the parameters and data as stored, μ as reported, N^(-β) and σ exact. Its
 premises are IEEE arithmetic, summation in any order, and `activations.ERROR` for the elementary functions.
 
-1. Each block: |S_i| < μ in the Frobenius norm, or Cholesky of D_i less a shift that exceeds all its errors (Rump 2006), proves
-   D_i ≻ 0; eigenvalues beyond a residual bound prove its inertia.
+1. Each block: |S_i| < μ in the Frobenius norm, or Cholesky of D_i less a margin that exceeds all its errors (Rump 2006),
+   proves D_i ≻ 0; eigenvalues beyond a residual bound prove its inertia.
 2. All D_i ≻ 0 prove A ≻ 0. More than M negative eigenvalues of D prove A indefinite, since neg(A) ≥ neg(D) - M.
 3. In between, neg(A) = neg(D) - neg(M I + J D⁻¹ Jᵀ) (E14), from eigenvalues of the computed sum that exceed its error bound.
 4. A block too near to singular for 3: A ≻ 0 follows from A - τI ≻ 0, and indefiniteness of A from that of A + τI.
@@ -187,7 +187,7 @@ def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None,
     first = _inertia(task, S, shift, error, count)
     if first.proved and not (count and first.negative is None):
         return first
-    if first.at_least > task.M:  # far from definite: a shift would not settle the count of so many doubtful blocks either
+    if first.at_least > task.M:  # far from definite: τ would not settle so many doubtful blocks either
         return first
     step = max(1e-6 * abs(shift), 4 * largest(task, error.values))
     low = _inertia(task, S, shift - step, error, count)

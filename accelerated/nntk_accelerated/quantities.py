@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nntk_accelerated import stream
 from nntk_accelerated.dense import mirror_
-from nntk_accelerated.instance import NO_TARGETS, instance, memory_guard
+from nntk_accelerated.instance import NO_TARGETS, Instance, instance, memory_guard
 from nntk_accelerated.scaling import damping_of, regularization
 
 __all__ = ["Modes", "gauss_newton_nntk", "loss", "modes", "nntk", "ntk", "outputs"]
@@ -60,7 +60,7 @@ def gauss_newton_nntk(
     )
 
 
-def _newton_kernel(task: Any, damping: float, *, curvature: bool) -> Tensor:
+def _newton_kernel(task: Instance, damping: float, *, curvature: bool) -> Tensor:
     with memory_guard(task), torch.no_grad():
         K = stream.gram(task, damping, r=stream.outputs(task) - task.y) if curvature else stream.gram(task, damping)
         G = mirror_(K.G).clone()

@@ -1,8 +1,8 @@
 """The passes over the neurons: outputs, blocks and Gram matrix, solve. Each forms a chunk of J at a time and never stores J.
 
-Notation, per neuron i with p = d+2 parameters in the order (η, w, c): J_i (p, M) its rows of Jᵀ (E3), D_i = S_i + μI its block
-(E4). The shift μ is γ_N in a step, and of either sign where eigenvalues are sliced. A = H + μI = D + JᵀJ/M. With
-v = (h - JΔ)/M the system AΔ = Jᵀh/M falls into
+Notation, per neuron i with p = d+2 parameters in the order (η, w, c), as X1 = (1, x): J_i (p, M) its rows of Jᵀ (E3),
+D_i = S_i + μI its block (E4). The shift μ is γ_N in a step, and of either sign where eigenvalues are sliced.
+A = H + μI = D + JᵀJ/M. With v = (h - JΔ)/M the system AΔ = Jᵀh/M falls into
 
     D Δ = Jᵀ v,    (M I + J D⁻¹ Jᵀ) v = h                                                                     (E13)
 

@@ -83,6 +83,30 @@ def seeded(
     return rounded(net, X, y, dtype, f"seeded({seed}, {width}, {dim}, {count}, {activation=}, {beta=}, {dtype=}, {size=})")
 
 
+Parts = tuple[Network, np.ndarray, np.ndarray]
+
+
+def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Parts:
+    """Network, X and y of numbers that float32 holds exactly, so that both dtypes see one problem."""
+    rng = np.random.default_rng(seed)
+    drawn = (
+        rng.uniform(-1, 1, N),
+        rng.standard_normal((N, d)),
+        rng.standard_normal(N),
+        rng.standard_normal((M, d)),
+        rng.standard_normal(M),
+    )
+    c, w, eta, X, y = (a.astype(np.float32).astype(float) for a in drawn)
+    return Network(c, w, eta, beta, activation), X, y
+
+
+def tensors(case: Parts, dtype: str = "float64", device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
+    """The same for the accelerated package."""
+    net, *data = case
+    theta, X, y = (torch.tensor(a, dtype=DTYPES[dtype], device=device) for a in (net.theta, *data))
+    return ShallowNet.from_theta(theta, beta=net.beta, activation=net.activation), X, y
+
+
 @dataclass(frozen=True)
 class Truth:
     """A, g, J and r of the reference in float64, and the sizes of the errors that floating point makes in them.

@@ -228,7 +228,7 @@ BAD: dict[str, Refused] = {
     "beta": Refused(NUMBERS | {"1/2": 0.5, "1": 1.0, "a whole 1": 1, "below": 0.4999, "above": 1.0001, "zero": 0}),
     "activation": Refused(NAMES, UnknownActivationError),
     "dtype": Refused(
-        {"half": torch.float16, "whole": torch.int64, "complex": torch.complex128, "text": "float64", "None": None}
+        {"a half": torch.float16, "whole": torch.int64, "complex": torch.complex128, "text": "float64", "None": None}
     ),
     "device": Refused({"unknown": "nowhere", "a float": 1.5}),
     "generator": Refused({"a seed": 3, "numpy": np.random.default_rng(0)}),
@@ -434,24 +434,24 @@ def swish_jets(z: torch.Tensor, order: int) -> tuple[torch.Tensor, ...]:
     return (z * s, s + z * slope, slope * (2 + z * (1 - 2 * s)))[: order + 1]
 
 
-SWISH = accelerated.Activation("swish", lambda z: z * torch.sigmoid(z), swish_jets, lambda t: (t, 1.0999, 0.5, 0.3082))
-HALF = OutputLaw("half", lambda n, generator, device: torch.full((n,), 0.5, dtype=torch.float64, device=device), 0.5)
+SWISH = accelerated.Activation("made up", lambda z: z * torch.sigmoid(z), swish_jets, lambda t: (t, 1.0999, 0.5, 0.3082))
+HALF = OutputLaw("a half", lambda n, generator, device: torch.full((n,), 0.5, dtype=torch.float64, device=device), 0.5)
 
 
 def test_a_new_activation_is_taken_by_every_function() -> None:
     """The functions of GOOD, on a net of an activation that was registered just now."""
     accelerated.register(SWISH)
-    net = ShallowNet.from_theta(THETA, beta=0.75, activation="swish")
+    net = ShallowNet.from_theta(THETA, beta=0.75, activation="made up")
     for name, good in GOOD.items():
         changed: dict[str, Any] = {}
         if "net" in good:
             changed["net"] = net
         if "activation" in good:
-            changed["activation"] = "swish"
+            changed["activation"] = "made up"
         if "make" in good:
-            changed["make"] = lambda width: ShallowNet(width, 2, beta=0.75, activation="swish")
+            changed["make"] = lambda width: ShallowNet(width, 2, beta=0.75, activation="made up")
         if "self" in good and name.startswith("ShallowNet"):
-            changed["self"] = ShallowNet.from_theta(THETA, beta=0.75, activation="swish")
+            changed["self"] = ShallowNet.from_theta(THETA, beta=0.75, activation="made up")
         if changed:
             call(name, good | changed)
     assert accelerated.newton_step(net, X, Y, 5.0).certificate.verdict == "positive definite"
@@ -459,9 +459,9 @@ def test_a_new_activation_is_taken_by_every_function() -> None:
 
 def test_a_new_law_is_taken_by_every_function() -> None:
     accelerated.register_law(HALF)
-    for law in ("half", InitialLaw("half")):
+    for law in ("a half", InitialLaw("a half")):
         assert ShallowNet(4, 2, beta=0.75, law=law).c.tolist() == [0.5] * 4
-    assert InitialLaw("half").output is HALF
+    assert InitialLaw("a half").output is HALF
 
 
 @pytest.mark.parametrize("name", ["tanh", "", None, ["tanh"], 3])
@@ -479,7 +479,7 @@ def test_a_name_is_given_once_and_is_a_word(name: Any) -> None:
 def test_the_registries_are_as_they_were() -> None:
     assert next(iter(ACTIVATIONS)) == "tanh"
     assert next(iter(LAWS)) == "uniform"
-    assert not {"another", "swish", "half"} & {*ACTIVATIONS, *LAWS}
+    assert not {"another", "made up", "a half"} & {*ACTIVATIONS, *LAWS}
     assert all(entry.name == name for registry in (ACTIVATIONS, LAWS) for name, entry in registry.items())
 
 

@@ -8,48 +8,30 @@ import torch
 
 import nntk_reference as reference
 from nntk_accelerated import ACTIVATIONS, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from tests.accelerated.comparison import Parts, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
-Case = tuple[reference.Network, Array, Array]
 DTYPES = {"float32": torch.float32, "mixed": torch.float64, "float64": torch.float64}
 PRODUCT_EPS = {"float32": EPS["float32"], "mixed": EPS["float32"], "float64": EPS["float64"]}
 
 
-def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
-    """Numbers that float32 holds exactly, so that both dtypes see one problem."""
-    rng = np.random.default_rng(seed)
-    c, w, eta, X, y = (
-        a.astype(np.float32).astype(float)
-        for a in (
-            rng.uniform(-1, 1, N),
-            rng.standard_normal((N, d)),
-            rng.standard_normal(N),
-            rng.standard_normal((M, d)),
-            rng.standard_normal(M),
-        )
-    )
-    return reference.Network(c, w, eta, beta, activation), X, y
-
-
-def ours(case: Case, precision: str, device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
-    net, X, y = case
-    c, w, eta, X1, y1 = (torch.tensor(a, dtype=DTYPES[precision], device=device) for a in (net.c, net.w, net.eta, X, y))
-    return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation), X1, y1
+def ours(case: Parts, precision: str, device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
+    return tensors(case, "float32" if precision == "float32" else "float64", device)
 
 
 def array(t: torch.Tensor) -> Array:
     return t.double().cpu().numpy()
 
 
-def sizes(case: Case) -> tuple[Array, float]:
+def sizes(case: Parts) -> tuple[Array, float]:
     """What the outputs (M,) and ‖J‖² are sums of."""
     found = terms(case[0], case[1])
     return found.outputs, float((found.jacobian**2).sum())
 
 
-def operations(case: Case) -> int:
+def operations(case: Parts) -> int:
     net, X, _ = case
     return net.width * (net.dim + 2) + len(X)
 
@@ -113,7 +95,7 @@ def test_nntk(name: str, device: str) -> None:
         check_nntk(case, gamma, "float64", device)
 
 
-def check_nntk(case: Case, gamma: float, precision: str, device: str = "cpu") -> Array:
+def check_nntk(case: Parts, gamma: float, precision: str, device: str = "cpu") -> Array:
     """δ𝓑 = 2 δJ A⁻¹Jᵀ/M - J A⁻¹ δA A⁻¹ Jᵀ/M, δA from S, μ and JᵀJ; through D'⁻¹ errors grow with ‖J‖²/(near μ), near = 1e-4."""
     net, X, y = ours(case, precision, device)
     K = nntk(net, X, y, gamma, precision=precision, chunk=5)

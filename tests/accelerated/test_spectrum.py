@@ -26,44 +26,22 @@ from nntk_accelerated import (
     sufficient_gamma,
 )
 from nntk_accelerated.scaling import damping_of
+from tests.accelerated.comparison import Parts, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
-Case = tuple[reference.Network, Array, Array]
 BALL = reference.Ball(256)
 FEW = settings(max_examples=max(settings().max_examples // 4, 10))
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def random_case(seed: int, N: int, d: int, M: int, activation: str = "tanh", beta: float = 0.75) -> Case:
-    rng = np.random.default_rng(seed)
-    c, w, eta, X, y = (
-        a.astype(np.float32).astype(float)
-        for a in (
-            rng.uniform(-1, 1, N),
-            rng.standard_normal((N, d)),
-            rng.standard_normal(N),
-            rng.standard_normal((M, d)),
-            rng.standard_normal(M),
-        )
-    )
-    return reference.Network(c, w, eta, beta, activation), X, y
-
-
-def ours(case: Case, dtype: str = "float64", device: str = "cpu") -> tuple[ShallowNet, torch.Tensor, torch.Tensor]:
-    net, X, y = case
-    c, w, eta, X1, y1 = (torch.tensor(a, dtype=DTYPES[dtype], device=device) for a in (net.c, net.w, net.eta, X, y))
-    return ShallowNet.from_arrays(c, w, eta, beta=net.beta, activation=net.activation), X1, y1
-
-
-def largest_terms(case: Case) -> tuple[float, float]:
+def largest_terms(case: Parts) -> tuple[float, float]:
     """(what ‖S_i‖, what ‖J‖²/M is a sum of)."""
     found = terms(*case)
     return float(found.blocks.max()), float((found.jacobian**2).sum()) / len(case[1])
 
 
-def count_error(case: Case, x: float, dtype: str = "float64") -> float:
+def count_error(case: Parts, x: float, dtype: str = "float64") -> float:
     """How far from 0 an eigenvalue of H - xI is surely counted on its side; test_stream.py derives it."""
     net, X, y = case
     S, B = largest_terms(case)
@@ -73,7 +51,7 @@ def count_error(case: Case, x: float, dtype: str = "float64") -> float:
     return THRESHOLD * (net.parameters + len(X)) * EPS[dtype] * (S + abs(x) + B + amplified)
 
 
-def exact_hessian(case: Case) -> Array:
+def exact_hessian(case: Parts) -> Array:
     return reference.hessian(*case, arithmetic=BALL)
 
 
@@ -89,8 +67,8 @@ def exact_inertia(H: Array, x: float) -> reference.Inertia:
 # ---------------------------------------------------------------------------------------------------------------------- inertia
 
 
-def check_inertia(case: Case, gamma: float, dtype: str = "float64", device: str = "cpu") -> bool:
-    net, X, y = ours(case, dtype, device)
+def check_inertia(case: Parts, gamma: float, dtype: str = "float64", device: str = "cpu") -> bool:
+    net, X, y = tensors(case, dtype, device)
     damping = damping_of(net, gamma)
     values = np.linalg.eigvalsh(reference.hessian(*case)) + damping
     tol = count_error(case, damping, dtype)
@@ -112,7 +90,7 @@ def check_inertia(case: Case, gamma: float, dtype: str = "float64", device: str 
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_inertia_from_indefinite_to_definite(name: str, device: str) -> None:
     case = random_case(1, 6, 2, 5, name)
-    enough = sufficient_gamma(*ours(case)) if name != "relu" else 1.0
+    enough = sufficient_gamma(*tensors(case)) if name != "relu" else 1.0
     proved = [check_inertia(case, enough * share, device=device) for share in (1e-3, 0.1, 0.5, 1.001, 10)]
     assert all(proved) or name == "relu"  # whose slope jumps, so that nothing can be proved
 
@@ -137,7 +115,7 @@ def test_inertia_beside_an_eigenvalue(offset: float) -> None:
 @pytest.mark.parametrize("name", ["tanh", "softplus", "square"])
 def test_inertia_in_float32(name: str, device: str) -> None:
     case = random_case(2, 6, 2, 4, name)
-    enough = sufficient_gamma(*ours(case))
+    enough = sufficient_gamma(*tensors(case))
     for share in (0.1, 0.5, 2):
         check_inertia(case, enough * share, "float32", device)
 
@@ -145,8 +123,8 @@ def test_inertia_in_float32(name: str, device: str) -> None:
 # ------------------------------------------------------------------------------------------------------------------------ λ_min
 
 
-def check_min_eigenvalue(case: Case, rtol: float = 1e-6, dtype: str = "float64", device: str = "cpu") -> MinEigenvalue:
-    net, X, y = ours(case, dtype, device)
+def check_min_eigenvalue(case: Parts, rtol: float = 1e-6, dtype: str = "float64", device: str = "cpu") -> MinEigenvalue:
+    net, X, y = tensors(case, dtype, device)
     found = min_eigenvalue(net, X, y, rtol=rtol, chunk=3)
     H = reference.hessian(*case)
     exact = float(np.linalg.eigvalsh(H)[0])
@@ -187,7 +165,7 @@ def test_min_eigenvalue_at_the_minimum(device: str) -> None:
     net, X, _ = random_case(0, 3, 1, 20)
     silent = reference.Network(np.zeros(3), net.w, net.eta, net.beta)
     y = np.zeros(20)
-    wide = min_eigenvalue(*ours((silent, X[:4], y[:4]), device=device))
+    wide = min_eigenvalue(*tensors((silent, X[:4], y[:4]), device=device))
     assert wide.value == 0
     assert -1e-290 < wide.lower <= 0 <= wide.upper < 1e-290  # y = 0 and f(X) = 0 are exact but for underflow
     assert wide.proved
@@ -221,13 +199,13 @@ def test_min_eigenvalue_of_special_networks(problem: tuple[reference.Network, Ar
 @pytest.mark.parametrize("rtol", [0.0, 1e-15, 1.0, -1.0, math.nan])
 def test_min_eigenvalue_refuses_a_tolerance(rtol: float) -> None:
     with pytest.raises(InputError, match="rtol"):
-        min_eigenvalue(*ours(random_case(0, 2, 1, 2)), rtol=rtol)
+        min_eigenvalue(*tensors(random_case(0, 2, 1, 2)), rtol=rtol)
 
 
 # --------------------------------------------------------------------------------------------------------------- required gamma
 
 
-def rho(case: Case) -> float:
+def rho(case: Parts) -> float:
     """maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ), from the definition of h as the norm of [[0, s x̃ᵀ], [s x̃, κ x̃x̃ᵀ]] (E15)."""
     net, X, y = case
     _, slope, curvature = reference.activation(net.activation).jets(X @ net.w.T + net.eta, reference.FLOAT64)
@@ -244,7 +222,7 @@ def rho(case: Case) -> float:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_sufficient_gamma(name: str, dtype: str, device: str) -> None:
     case = random_case(4, 7, 2, 5, name)
-    found = sufficient_gamma(*ours(case, dtype, device))
+    found = sufficient_gamma(*tensors(case, dtype, device))
     if name == "relu":  # its slope jumps where z's rounding error decides: no bound
         assert found == np.inf
         return
@@ -260,7 +238,7 @@ def test_sufficient_gamma(name: str, dtype: str, device: str) -> None:
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_required_gamma_is_the_threshold(name: str, device: str) -> None:
     case = random_case(5, 7, 2, 5, name)
-    net, X, y = ours(case, device=device)
+    net, X, y = tensors(case, device=device)
     found = required_gamma(net, X, y)
     assert 0 < found.lower < found.upper <= found.sufficient
     assert found.upper - found.lower <= 4e-6 * found.upper
@@ -279,7 +257,7 @@ def test_required_gamma_is_the_threshold(name: str, device: str) -> None:
 
 def test_required_gamma_is_zero_where_the_hessian_is_definite() -> None:
     net, X, _ = random_case(0, 1, 1, 15)
-    found = required_gamma(*ours((net, X, reference.outputs(net, X) + 1e-9)))
+    found = required_gamma(*tensors((net, X, reference.outputs(net, X) + 1e-9)))
     assert (found.lower, found.upper) == (0, 0)
     assert found.sufficient > 0
 
@@ -338,7 +316,7 @@ def test_nothing_is_proved_of_relu_whose_residual_is_zero_but_for_rounding(seed:
     """y = f(X) as computed: the exact residual is not 0, and H is indefinite. A dead neuron's bound, 0 · ∞, is no proof."""
     net, X, _ = random_case(seed, 4, 2, 3, "relu")
     net = reference.Network(np.where(np.arange(4) == 0, 0.0, net.c), net.w, net.eta, net.beta, "relu")
-    shallow, points, _ = ours((net, X, np.zeros(3)))
+    shallow, points, _ = tensors((net, X, np.zeros(3)))
     y = outputs(shallow, points)
     exact = exact_inertia(exact_hessian((net, X, y.numpy())), 0.0)
     found = min_eigenvalue(shallow, points, y)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -33,6 +32,7 @@ from nntk_reference import (
     sample_network,
 )
 from nntk_reference.arithmetic import Arithmetic, Array
+from tests.definitions import sigma
 from tests.tolerances import THRESHOLD, TINY
 
 NAMES = list(ACTIVATIONS)
@@ -205,15 +205,6 @@ def test_a_supremum_too_small_would_be_noticed() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- strips
 
-COMPLEX: dict[str, Callable[[Any], Any]] = {
-    "tanh": mpmath.tanh,
-    "erf": mpmath.erf,
-    "sin": mpmath.sin,
-    "logistic": lambda z: 1 / (1 + mpmath.exp(-z)),
-    "softplus": lambda z: mpmath.log(1 + mpmath.exp(z)),
-    "gelu": lambda z: z * (1 + mpmath.erf(z / mpmath.sqrt(2))) / 2,
-}
-
 
 @pytest.mark.parametrize("fraction", [0.05, 0.4, 0.7, 0.9, 0.99, 0.9999])
 @pytest.mark.parametrize("name", WITH_STRIP)
@@ -229,11 +220,11 @@ def test_growth_on_the_strip_is_bounded_as_declared(name: str, fraction: float) 
         for height in (0.0, 0.5 * y, 0.9 * y, y):
             for x in xs:
                 z = mpmath.mpc(x, height)
-                assert abs(COMPLEX[name](z)) <= A + B * abs(x)
+                assert abs(sigma(name)(z)) <= A + B * abs(x)
         # on the real line the complex function is σ itself
         real = jets(name, xs, FLOAT64)[0]
         for x, value in zip(xs, real, strict=True):
-            assert abs(COMPLEX[name](mpmath.mpf(x)) - value) <= 16 * 2.0**-52 * (1 + abs(x))  # |σ|, |xσ'| ≤ 1.2 (1 + |x|)
+            assert abs(sigma(name)(mpmath.mpf(x)) - value) <= 16 * 2.0**-52 * (1 + abs(x))  # |σ|, |xσ'| ≤ 1.2 (1 + |x|)
 
 
 @pytest.mark.parametrize(("name", "pole"), [("tanh", math.pi / 2), ("logistic", math.pi), ("softplus", math.pi)])
@@ -255,9 +246,9 @@ WITH_DERIVATIVES = [name for name in NAMES if ACTIVATIONS[name].derivatives is n
 def largest_derivatives(name: str, most: int) -> list[float]:
     """The largest |σ^(k)| on a grid of [0, 4], k = 1, 2, … most, from the Taylor coefficients of mpmath's own function."""
     found = [0.0] * most
-    with mpmath.workdps(50):
-        for x in np.linspace(0, 4, 81):
-            coefficients = mpmath.taylor(COMPLEX[name], mpmath.mpf(float(x)), most)
+    with mpmath.workdps(16):  # mpmath takes the differences to many more digits by itself
+        for x in np.linspace(0, 4, 41):
+            coefficients = mpmath.taylor(sigma(name), mpmath.mpf(float(x)), most)
             for k in range(1, most + 1):
                 found[k - 1] = max(found[k - 1], float(abs(coefficients[k]) * mpmath.factorial(k)))
     return found
@@ -269,8 +260,7 @@ def test_bounds_of_all_derivatives_hold_and_are_nearly_attained(name: str) -> No
     assert bound is not None
     for k, reached in enumerate(largest_derivatives(name, 16), start=1):
         most = float(bound(k, FLOAT64))
-        # Taylor coefficients by differences keep half of the fifty digits
-        assert reached <= most * (1 + 1e-12), f"|{name}^({k})| reaches {reached}, bound {most}"
+        assert reached <= most * (1 + 1e-14), f"|{name}^({k})| reaches {reached}, bound {most}"
         # Cramér's 1.09 and e^(-x²/2), which the bound leaves out, cost (πk/2)^(1/4) or little more
         assert most <= 3 * reached, f"|{name}^({k})| reaches {reached} only, bound {most}"
 
@@ -288,7 +278,7 @@ def test_bounds_of_all_derivatives_agree_in_every_arithmetic_and_grow_slowly(nam
 
 
 def test_the_suprema_are_among_the_bounds_of_the_derivatives() -> None:
-    assert WITH_DERIVATIVES == ["erf", "sin"]
+    assert {"erf", "sin"} <= set(WITH_DERIVATIVES)
     for name in WITH_DERIVATIVES:
         entry = ACTIVATIONS[name]
         assert entry.derivatives is not None
@@ -298,9 +288,9 @@ def test_the_suprema_are_among_the_bounds_of_the_derivatives() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bounded_says_whether_the_function_is(name: str) -> None:
-    far = max(abs(float(v)) for x in (-1e6, 1e6) for v in jets(name, np.array([x]), FLOAT64)[0])
-    assert ACTIVATIONS[name].bounded == (far <= 1)
-    assert [name for name in NAMES if ACTIVATIONS[name].bounded] == ["tanh", "erf", "sin", "logistic"]
+    entry = ACTIVATIONS[name]
+    far = max(abs(float(v)) for x in (-1e9, 1e9) for v in jets(name, np.array([x]), FLOAT64)[0])
+    assert far <= entry.suprema(FLOAT64)[0] if entry.bounded else far > 1e3
 
 
 @pytest.mark.usefixtures("registries")
@@ -313,7 +303,8 @@ def test_enclosed_says_whether_limit_kernels_are_proved() -> None:
         else:
             with pytest.raises(UnprovedError):
                 limit_ntk(X, name, Ball(53))
-    assert [name for name, entry in ACTIVATIONS.items() if not entry.enclosed] == ["swish"]
+    assert not ACTIVATIONS["made up"].enclosed
+    assert all(ACTIVATIONS[name].enclosed for name in ("tanh", "gelu", "relu"))
 
 
 # ------------------------------------------------------------------------------------------------------------- registry
@@ -324,17 +315,17 @@ def swish_jets(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
     return z * s, s + z * s * complement, s * complement * (2 - z * ar.tanh(z / 2))
 
 
-SWISH = Activation("swish", swish_jets, lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)))
+SWISH = Activation("made up", swish_jets, lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)))
 
 
 @pytest.mark.usefixtures("registries")
 def test_a_name_is_given_once() -> None:
     register(SWISH)
-    with pytest.raises(InputError, match="swish"):
+    with pytest.raises(InputError, match="made up"):
         register(SWISH)
     with pytest.raises(InputError, match="not yet in use"):
         register(ACTIVATIONS["tanh"])
-    assert activation("swish") is SWISH
+    assert activation("made up") is SWISH
 
 
 @pytest.mark.parametrize(("wrong", "offered"), [("tahn", "tanh"), ("Sine", "sin"), ("logstic", "logistic"), ("ReLU", "relu")])
@@ -353,14 +344,14 @@ def test_an_unknown_name_without_a_near_one_is_refused(wrong: object) -> None:
 def test_the_registry_is_left_as_it_was() -> None:
     assert list(ACTIVATIONS) == NAMES
     assert all(entry.name == name for name, entry in ACTIVATIONS.items())
-    assert {name for name, entry in ACTIVATIONS.items() if not entry.in_theory} == {"relu", "square"}
+    assert {"relu", "square"} <= {name for name, entry in ACTIVATIONS.items() if not entry.in_theory}
 
 
 @pytest.mark.usefixtures("registries")
 def test_one_entry_makes_a_new_activation_work_everywhere() -> None:
     register(SWISH)
     X, y = np.array([[-0.4], [0.1], [0.9]]), np.array([0.3, -0.2, 0.5])
-    net = sample_network(4, 1, beta=0.75, activation="swish", seed=3)
+    net = sample_network(4, 1, beta=0.75, activation="made up", seed=3)
     ball = newton_step(net, X, y, 1.0, arithmetic=Ball(150))
     mp = newton_step(net, X, y, 1.0, arithmetic=Multiprecision(30))
     float64 = newton_step(net, X, y, 1.0)
@@ -371,18 +362,18 @@ def test_one_entry_makes_a_new_activation_work_everywhere() -> None:
     # float64's update as that of a linear system: the residual over (A, Δ, b) is of rounding size
     assert float64.residual <= THRESHOLD * net.parameters * 2.0**-52
 
-    estimated = enclose_limit_ntk(X, "swish", bits=40)
+    estimated = enclose_limit_ntk(X, "made up", bits=40)
     assert not estimated.proved
     assert "Hermite" in estimated.method
-    with pytest.raises(UnprovedError, match="swish"):
-        limit_ntk(X, "swish", Ball(64))
-    kernel = limit_ntk(X, "swish")
+    with pytest.raises(UnprovedError, match="made up"):
+        limit_ntk(X, "made up", Ball(64))
+    kernel = limit_ntk(X, "made up")
     assert np.array_equal(kernel, kernel.T)
 
     # The same with a strip is proved, and must agree. For |Im z| ≤ y < π: |z/(1 + e^(-z))| ≤ (|x| + y)/cos(y/2).
     strip = Strip(math.pi, lambda y, ar: (y / ar.cos(y / 2), 1 / ar.cos(y / 2)))
-    register(Activation("swish_strip", swish_jets, SWISH.suprema, strip=strip))
-    proved = enclose_limit_ntk(X, "swish_strip", bits=80)
+    register(Activation("made up, with a strip", swish_jets, SWISH.suprema, strip=strip))
+    proved = enclose_limit_ntk(X, "made up, with a strip", bits=80)
     assert proved.proved
     for a, b, value in zip(proved.kernel.flat, estimated.kernel.flat, kernel.flat, strict=True):
         assert a.overlaps(b)

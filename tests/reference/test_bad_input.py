@@ -337,7 +337,7 @@ def test_inputs_of_another_dimension_are_refused(name: str) -> None:
 
 
 SWISH = Activation(
-    "swish",
+    "made up",
     lambda z, ar: (
         z * ar.expit(z),
         ar.expit(z) + z * ar.expit(z) * ar.expit(-z),
@@ -345,25 +345,25 @@ SWISH = Activation(
     ),
     lambda ar: (math.inf, ar.number(1.0999), ar.number(0.5)),
 )
-HALF = OutputLaw("half", lambda rng, n: np.full(n, 0.5), Fraction(1, 4), Fraction(1, 16), 0.5, symmetric=False)
+HALF = OutputLaw("a half", lambda rng, n: np.full(n, 0.5), Fraction(1, 4), Fraction(1, 16), 0.5, symmetric=False)
 
 
 def test_new_entries_are_taken_by_every_function() -> None:
     """The functions of GOOD, with an activation and a law that were registered just now."""
     reference.register(SWISH)
     reference.register_law(HALF)
-    law = InitialLaw("half")
-    net = sample_network(2, 1, beta=0.75, activation="swish", seed=0, law=law)
+    law = InitialLaw("a half")
+    net = sample_network(2, 1, beta=0.75, activation="made up", seed=0, law=law)
     assert net.c.tolist() == [0.5, 0.5]
     assert law.output is HALF
     for name, good in GOOD.items():
-        changed = {k: v for k, v in (("net", net), ("activation", "swish"), ("law", law)) if k in good}
+        changed = {k: v for k, v in (("net", net), ("activation", "made up"), ("law", law)) if k in good}
         if name == "enclose_limit_ntk":
             changed["closed_form"] = False
         if changed:
             call(name, good | changed)
     # the limit kernel of c = 1/2 has E[c²] = 1/4
-    plain, quarter = (reference.limit_ntk(X, "erf", law=InitialLaw(c)) for c in ("rademacher", "half"))
+    plain, quarter = (reference.limit_ntk(X, "erf", law=InitialLaw(c)) for c in ("rademacher", "a half"))
     value = plain - (derivative := (plain - quarter) / 0.75)
     assert np.allclose(quarter, value + derivative / 4, rtol=1e-14, atol=0)
 
@@ -382,7 +382,7 @@ def test_a_name_is_given_once_and_is_a_word(name: Any) -> None:
 def test_the_registries_are_as_they_were() -> None:
     assert next(iter(ACTIVATIONS)) == "tanh"
     assert next(iter(LAWS)) == "uniform"
-    assert not {"another", "swish", "half"} & {*ACTIVATIONS, *LAWS}
+    assert not {"another", "made up", "a half"} & {*ACTIVATIONS, *LAWS}
 
 
 def test_bad_input_is_an_ordinary_value_error() -> None:

@@ -48,6 +48,7 @@ from nntk_reference import (
     sample_network,
     solve,
 )
+from tests.definitions import sigma
 from tests.tolerances import EPS, THRESHOLD, TINY
 
 IN_THEORY = [name for name, entry in ACTIVATIONS.items() if entry.in_theory]
@@ -151,30 +152,20 @@ MP = mpmath.MPContext()
 MP.dps = 100
 H_STEP = MP.mpf(10) ** -20
 
-SIGMA = {
-    "tanh": MP.tanh,
-    "erf": MP.erf,
-    "sin": MP.sin,
-    "logistic": lambda z: 1 / (1 + MP.exp(-z)),
-    "softplus": lambda z: MP.log(1 + MP.exp(z)),
-    "gelu": lambda z: z * (1 + MP.erf(z / MP.sqrt(2))) / 2,
-    "square": lambda z: z * z,
-}
-
 
 def theta(net: Network) -> list[Any]:
-    return [MP.mpf(float(v)) for v in np.column_stack([net.c, net.w, net.eta]).flat]
+    return [MP.mpf(float(v)) for v in net.theta.flat]
 
 
 def mp_outputs(net: Network, X: np.ndarray, parameters: list[Any]) -> list[Any]:
     """(E1), in nothing but mpmath."""
-    sigma, size = SIGMA[net.activation], net.dim + 2
+    function, size = sigma(net.activation, MP), net.dim + 2
     answer = []
     for x in X:
         total = MP.mpf(0)
         for i in range(net.width):
             c, *w, eta = parameters[i * size : (i + 1) * size]
-            total += c * sigma(sum((a * MP.mpf(float(b)) for a, b in zip(w, x, strict=True)), eta))
+            total += c * function(sum((a * MP.mpf(float(b)) for a, b in zip(w, x, strict=True)), eta))
         answer.append(total * MP.power(net.width, -MP.mpf(net.beta)))
     return answer
 
@@ -193,9 +184,9 @@ def fourth_derivative_bound(net: Network, X: np.ndarray, y: np.ndarray) -> float
     ones vanish: |∂ᵏf| ≤ F. Leibniz' rule for r²/2 then gives 8F² + |r|F.
     """
     z = np.abs(X) @ np.abs(net.w).T + np.abs(net.eta)
-    sigma = (1 + z.max()) ** 2
-    F = (5 + sigma) * (1 + np.abs(net.c).max()) * max(1.0, np.abs(X).max()) ** 4
-    r = np.abs(net.c).sum() * sigma + np.abs(y).max()
+    largest = (1 + z.max()) ** 2
+    F = (5 + largest) * (1 + np.abs(net.c).max()) * max(1.0, np.abs(X).max()) ** 4
+    r = np.abs(net.c).sum() * largest + np.abs(y).max()
     return float(8 * F * F + r * F)
 
 
