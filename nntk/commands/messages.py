@@ -33,7 +33,7 @@ def messages(context: typer.Context) -> Iterator[None]:
             import traceback
 
             traceback.print_exc()
-        accelerated = sys.modules.get("nntk_accelerated.errors")  # not loaded: then it did not come from there
+        accelerated = sys.modules.get("nntk_accelerated")  # not loaded: then it did not come from there
         kinds = (NntkError, OSError, *((accelerated.AcceleratedError,) if accelerated else ()))
         expected = isinstance(error, kinds)
         message = translated(error, context) if expected else f"internal error: {type(error).__name__}: {error}"

@@ -28,7 +28,7 @@ from nntk.crosscheck.setting import NotApplicable, Setting, refuse_missing_devic
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.crosscheck.subject import FactoryError, SubjectError, subject
 from nntk.reporting.envelope import NOT_FINISHED
-from nntk_proofs_checks.claim import Effort, Finding
+from nntk_proofs_checks.claim import Effort, unmet
 from nntk_reference import InputError, Verdict, validation
 
 __all__ = ["Run", "check_optimizer", "prepare", "probe"]
@@ -207,7 +207,7 @@ def _run(check: Check, setting: Setting, expected: str, time_limit: float) -> Ch
         error = f"internal error: {type(fault).__name__}: {fault}"
     seconds = time.perf_counter() - begin
     if why_not:
-        return CheckResult(check, "skipped", Finding(Verdict.UNDECIDED, None, "", None, 0, why_not, applies=False), seconds)
+        return CheckResult(check, "skipped", unmet(why_not), seconds)
     finding = finding_of(tally, error)
     informative = setting.profile.name in check.informative
     outcome = "error" if error else outcome_of(finding, informative, tally)

@@ -13,13 +13,24 @@ import numpy as np
 import torch
 
 from nntk.crosscheck.case import EPS, THRESHOLD, Case, Point, Target
-from nntk.crosscheck.subject import FactoryError, Session, Subject, SubjectError
+from nntk.crosscheck.subject import Session, Subject, SubjectError
 from nntk_proofs_checks import Effort
 from nntk_proofs_checks.panel import Panel
 from nntk_reference import InputError
 from nntk_reference.arithmetic import Array
 
-__all__ = ["PROFILES", "NotApplicable", "Profile", "Reading", "Setting", "one_step", "profile"]
+__all__ = [
+    "PROFILES",
+    "NotApplicable",
+    "Profile",
+    "Reading",
+    "Setting",
+    "attempt",
+    "one_step",
+    "profile",
+    "refuse_missing_device",
+    "seed_everything",
+]
 
 
 @dataclass(frozen=True)
@@ -222,6 +233,3 @@ def refuse_missing_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError("device", "a device that torch has", f"{device!r} ({first})") from None
-
-
-__all__ += ["FactoryError", "attempt", "refuse_missing_device", "seed_everything"]
