@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,13 @@ from rich.console import Console
 from rich.text import Text
 
 from nntk import __version__
-from nntk.reporting.envelope import envelope, unfinished, write
+from nntk.reporting.envelope import envelope, unfinished
 from nntk.reporting.files import shown_name, write_report
+from nntk.reporting.recorder import Recorder
 from nntk.reporting.selection import choose
 from nntk.reporting.terminal import columns, console, count, decisive, one_line, progress, seconds, text
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, Result, run
-from nntk_reference import InputError, Verdict
+from nntk_reference import Verdict
 
 __all__ = ["select", "verify"]
 
@@ -53,65 +52,48 @@ def verify(
     Ctrl-C, which ends the run; what is finished by then is shown and written. Raises InputError if a report cannot be written.
     """
     if html is not None:
-        from nntk.reporting.html import (
-            page,  # here, before the work: were something missing from the installation, it would be in vain
-        )
+        # here, before the work: were something missing from the installation, it would be in vain
+        from nntk.reporting.html import page
     out, err = console(sys.stdout), console(sys.stderr)
-    started, start = datetime.now(UTC), time.perf_counter()
     results: list[Result] = []
     told = 0
     interrupted = False
 
-    def show(line: Text | str = "") -> None:
-        try:
-            out.print(line)
-        except (BrokenPipeError, SystemExit):  # nobody reads stdout any more, for which rich ends the process
-            if json is None and html is None:
-                raise
-
     def show_rows() -> None:
         nonlocal told
         while told < len(results):
-            show(row(results[told]))
+            kept.show(row(results[told]))
             told += 1
 
     def record() -> dict[str, Any]:
-        return _record(claims, results, problem, effort, data, started, time.perf_counter() - start)
-
-    def write_json() -> None:
-        if json is not None:
-            write(json, record())
+        return _record(claims, results, problem, effort, data, kept.times)
 
     def write_html() -> None:
         if html is not None:
             write_report(html, page("verify", record(), [result.finding.panels for result in results]), "html")
 
+    kept = Recorder(out, record, json=json, html=html)
     M, d = problem.X.shape
     head, row = _table(claims, out)
-    show(text(f"nntk {__version__}, effort {effort.name.lower()}, seed {problem.seed}", out))
-    show(text(f"data: {problem.source} (M = {M}, d = {d})", out))
-    show()
+    kept.show(text(f"nntk {__version__}, effort {effort.name.lower()}, seed {problem.seed}", out))
+    kept.show(text(f"data: {problem.source} (M = {M}, d = {d})", out), "")
     if head is not None:
-        show(head)
-    with suppress(InputError):  # the last one raises it
-        write_json()
+        kept.show(head)
+    kept.keep()
     with ExitStack() as reports:  # each is written even where stdout or the other report fails
         reports.callback(write_html)
-        reports.callback(write_json)
+        reports.callback(kept.close)
         try:
             for claim in claims:
                 with progress(f"{len(results) + 1}/{len(claims)} {claim.id}", err):
                     results.append(run(claim, problem, effort))
+                kept.keep()
                 show_rows()
-                with suppress(InputError):
-                    write_json()
         except KeyboardInterrupt:
             interrupted = True
         show_rows()
-        show()
-        for note in _notes(results):
-            show(text(note, out))
-        show(text(f"{_summary(results, len(claims))} ({seconds(time.perf_counter() - start)})", out))
+        kept.show("", *(text(note, out) for note in _notes(results)))
+        kept.show(text(f"{_summary(results, len(claims))} ({seconds(kept.seconds)})", out))
     if interrupted:
         print(f"nntk: interrupted; left out: {', '.join(c.id for c in claims[len(results) :]) or 'nothing'}", file=sys.stderr)
         return 130
@@ -197,8 +179,7 @@ def _record(
     problem: Problem,
     effort: Effort,
     data: Path | None,
-    started: datetime,
-    duration: float,
+    times: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the JSON report holds, and what the HTML report is made from."""
     entries = []
@@ -221,8 +202,7 @@ def _record(
         "verify",
         complete=len(results) == len(claims),
         passed=_passed(claims, results),
-        started=started,
-        seconds=duration,
+        **times,
         effort=effort.name.lower(),
         seed=problem.seed,
         left_out=unfinished([claim.id for claim in claims], entries),

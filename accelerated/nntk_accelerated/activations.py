@@ -60,7 +60,7 @@ def activation(name: object) -> Activation:
     """The registry entry called `name`. Raises UnknownActivationError, which offers the nearest name."""
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
-    near = difflib.get_close_matches(str(name).lower(), ACTIVATIONS, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), ACTIVATIONS, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise UnknownActivationError("activation", f"one of {', '.join(ACTIVATIONS)}", f"{name!r}{hint}")
 

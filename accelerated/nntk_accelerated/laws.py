@@ -72,7 +72,7 @@ class InitialLaw:
     eta_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        choice("law", self.c, LAWS)
+        choice("law.c", self.c, LAWS)
         object.__setattr__(self, "w_scale", positive("law.w_scale", self.w_scale))
         object.__setattr__(self, "eta_scale", positive("law.eta_scale", self.eta_scale))
 

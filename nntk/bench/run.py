@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from rich.table import Table as Shown
 from nntk import __version__
 from nntk.bench.measuring import Measurement, processor
 from nntk.bench.tables import TABLES
-from nntk.reporting.envelope import envelope, unfinished, write
-from nntk.reporting.terminal import count
+from nntk.reporting.envelope import envelope, unfinished
+from nntk.reporting.recorder import Recorder
+from nntk.reporting.terminal import console, count, text
 from nntk_reference import InputError
 
 __all__ = ["bench"]
@@ -34,22 +35,19 @@ def bench(tables: Sequence[str], *, device: str = "cpu", effort: str = "default"
         raise InputError("device", "cpu, or cuda where torch finds a GPU", repr(device))
     quick = effort == "quick"
     chosen = [id for id in tables if device == "cpu" or not TABLES[id].cpu_only]
-    started, start = datetime.now(UTC), time.perf_counter()
+    if not chosen:
+        raise InputError("only", "a table that says something about a GPU", ", ".join(tables))
     machine = _machine(device)
     measured: list[Measurement] = []
     results: list[dict[str, Any]] = []
 
-    def report() -> None:
-        if json is None:
-            return
-        complete = len(results) == len(chosen)
+    def record() -> dict[str, Any]:
         idle = {id: "says nothing about a GPU" for id in tables if id not in chosen}
-        record = envelope(
+        return envelope(
             "bench",
-            complete=complete,
+            complete=len(results) == len(chosen),
             passed=not _unmet(measured),
-            started=started,
-            seconds=time.perf_counter() - start,
+            **kept.times,
             effort=effort,
             seed=None,
             left_out=unfinished(chosen, results) | idle,
@@ -59,19 +57,19 @@ def bench(tables: Sequence[str], *, device: str = "cpu", effort: str = "default"
             machine=machine,
             summary=_summary(measured),
         )
-        write(json, record)
 
-    report()
-    out = Console()
-    out.print(", ".join(f"{k} {v}" for k, v in machine.items()))
+    out = console(sys.stdout)
+    kept = Recorder(out, record, json=json)
+    kept.keep()
+    kept.show(text(", ".join(f"{k} {v}" for k, v in machine.items()), out))
     for id in chosen:
         begin = time.perf_counter()
         rows = TABLES[id].fill(device, 3 if quick else 5, quick)
         measured += rows
         results.append(_result(id, rows, time.perf_counter() - begin))
-        report()  # before the printing, so that a reader of stdout that has gone away does not take it with it
-        out.print(_shown(rows))
-        out.print()
+        kept.keep()
+        kept.show(_shown(rows, out), "")
+    kept.close()
     return int(bool(_unmet(measured)))
 
 
@@ -107,11 +105,12 @@ def _result(id: str, rows: Sequence[Measurement], seconds: float) -> dict[str, A
     return {"id": id, "statement": TABLES[id].statement, "title": title, "seconds": seconds, "measurements": lines}
 
 
-def _shown(rows: Sequence[Measurement]) -> Shown:
-    table = Shown(title=rows[0].table, title_justify="left", box=None, pad_edge=False)
+def _shown(rows: Sequence[Measurement], out: Console) -> Shown:
+    table = Shown(title=text(rows[0].table, out), title_justify="left", box=None, pad_edge=False)
     for column in ("case", "median", "number", "wanted", ""):
         table.add_column(column, justify="left" if column in ("case", "wanted", "") else "right")
     for row in rows:
         met = "" if row.met is None else "met" if row.met else "NOT MET"
-        table.add_row(row.case, f"{row.seconds:.3g} s", f"{row.number:.3g} {row.unit}", row.wanted, " ".join((met, row.note)))
+        cells = (row.case, f"{row.seconds:.3g} s", f"{row.number:.3g} {row.unit}", row.wanted, " ".join((met, row.note)))
+        table.add_row(*(text(cell, out) for cell in cells))
     return table

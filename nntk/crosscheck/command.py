@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from nntk.crosscheck.checks import CHECKS
 from nntk.crosscheck.report import card, details, heading, record, table
 from nntk.crosscheck.result import CheckResult, Report
 from nntk.crosscheck.setting import profile as known_profile
-from nntk.reporting.envelope import write
 from nntk.reporting.files import write_report
+from nntk.reporting.recorder import Recorder
 from nntk.reporting.terminal import console, progress
-from nntk_reference import InputError
 
 __all__ = ["crosscheck"]
 
@@ -32,42 +31,39 @@ def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | No
     head, row = table(list(CHECKS), out)
     chosen = known_profile(profile)
     bars: list[Progress] = []
-    shown = False
+    reports: list[Report] = []
+    kept = Recorder(out, lambda: record(reports[-1]), json=json, html=html)
+
+    def keep(report: Report) -> None:
+        if not reports:  # the options and the factory are known to be good
+            asked = f"{options['dtype']} on {options['device']}, effort {options['effort']}, seed {options['seed']}"
+            with kept.printing():
+                heading(factory, chosen.name, chosen.statement, asked, out)
+            if head is not None:
+                kept.show(head)
+        reports.append(report)
+        kept.keep()
 
     def start(id: str) -> None:
-        nonlocal shown
-        if not shown:  # not before the options and the factory are known to be good
-            asked = f"{options['dtype']} on {options['device']}, effort {options['effort']}, seed {options['seed']}"
-            heading(factory, chosen.name, chosen.statement, asked, out)
-            if head is not None:
-                out.print(head)
-            shown = True
         bars.append(progress(id, err))
         bars[-1].start()
 
     def finished(result: CheckResult) -> None:
         bars.pop().stop()
-        out.print(row(result))
-
-    def write_json(report: Report) -> None:
-        if json is not None:
-            write(json, record(report))
-
-    def kept(report: Report) -> None:
-        with suppress(InputError):  # the last one raises it
-            write_json(report)
+        kept.show(row(result))
 
     try:
-        report = check_optimizer(factory, profile, progress=start, finished=finished, kept=kept, **options)
-        kept(report)
+        keep(check_optimizer(factory, profile, progress=start, finished=finished, kept=keep, **options))
     finally:
         for bar in bars:
             bar.stop()
-    with ExitStack() as reports:  # each is written even where stdout or the other report fails
+    report = reports[-1]
+    with ExitStack() as written:  # each is written even where stdout or the other report fails
         if html is not None:
-            reports.callback(lambda: write_report(html, card(report), "html"))
-        reports.callback(lambda: write_json(report))
-        details(report, out)
+            written.callback(lambda: write_report(html, card(report), "html"))
+        written.callback(kept.close)
+        with kept.printing():
+            details(report, out)
     if not report.complete:
         print("nntk: interrupted", file=sys.stderr)
         return 130

@@ -52,7 +52,7 @@ def draw_cases(check: Check, setting: Setting, tally: Tally) -> None:
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
         verbosity=hypothesis.Verbosity.quiet,
     )
-    @hypothesis.given(_cases(setting, check.drawn))
+    @hypothesis.given(_cases(setting, definite=check.drawn == "definite"))
     def test(at: Case) -> None:
         nonlocal runs, fault
         runs += 1
@@ -103,8 +103,8 @@ def _objectives(draw: st.DrawFn, dtype: str) -> tuple[Objective, Any]:
     return Objective(data[:, :-1].copy(), data[:, -1].copy(), beta, draw(st.sampled_from(activations())), damping), theta
 
 
-def _cases(setting: Setting, kind: str) -> st.SearchStrategy[Case]:
-    """Small cases that the dtype can judge; with `kind` "definite" such that D ≻ 0."""
+def _cases(setting: Setting, *, definite: bool) -> st.SearchStrategy[Case]:
+    """Small cases that the dtype can judge, of any kind or such that D ≻ 0."""
     dtype = setting.dtype
 
     def build(drawn: tuple[Objective, Any]) -> Case | None:
@@ -113,7 +113,7 @@ def _cases(setting: Setting, kind: str) -> st.SearchStrategy[Case]:
         if not np.linalg.norm(point.gradient) > 1e-3 * point.gradient_size:
             return None
         spectrum = np.linalg.eigvalsh(point.blocks)
-        if np.abs(spectrum).min() <= 1e-3 * point.matrix_size or (kind == "definite" and spectrum.min() <= 0):
+        if np.abs(spectrum).min() <= 1e-3 * point.matrix_size or (definite and spectrum.min() <= 0):
             return None
         if max(point.newton.limit(dtype), point.gauss_newton_target.limit(dtype)) > math.sqrt(EPS[dtype]):
             return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nntk.crosscheck.checks import CHECKS, Check
 from nntk.crosscheck.setting import Profile
-from nntk.reporting.selection import choose
+from nntk.reporting.selection import choose, known
 from nntk_proofs_checks.claim import Effort
 from nntk_reference import InputError
 from nntk_reference.validation import positive
@@ -23,9 +23,7 @@ def effort_of(effort: str | Effort) -> Effort:
     if isinstance(effort, Effort):
         return effort
     names = {e.name.lower(): e for e in Effort}
-    if effort not in names:
-        raise InputError("effort", f"one of {', '.join(names)}", repr(effort))
-    return names[effort]
+    return names[known("effort", effort, names)]
 
 
 def rtol_of(rtol: float | None, chosen: Profile) -> float | None:
@@ -40,13 +38,9 @@ def rtol_of(rtol: float | None, chosen: Profile) -> float | None:
     return value
 
 
-def select(
-    chosen: Profile, only: Sequence[str], skip: Sequence[str], expected: Mapping[str, str]
-) -> tuple[list[Check], dict[str, str]]:
+def select(chosen: Profile, only: Sequence[str], skip: Sequence[str]) -> tuple[list[Check], dict[str, str]]:
     """(the checks to run, why each of the others is left out)."""
     wanted, unwanted = choose("only", only, CHECKS), choose("skip", skip, CHECKS)
-    for id in expected:
-        choose("expected_failures", [id], CHECKS)
     checks, left_out = [], {}
     for id, check in CHECKS.items():
         if chosen.name not in check.profiles:
@@ -57,8 +51,10 @@ def select(
             left_out[id] = "not selected"
         else:
             checks.append(check)
+    if not checks and unwanted:
+        raise InputError("skip", f"to leave a check of the profile {chosen.name} to be run", ", ".join(unwanted))
     if not checks:
-        raise InputError("only", f"a check of the profile {chosen.name}", ", ".join(only) or "none left by skip")
+        raise InputError("only", f"a check of the profile {chosen.name}", ", ".join(wanted))
     return checks, left_out
 
 
@@ -85,13 +81,9 @@ def read_expected_failures(source: Mapping[str, str] | Path | str | None) -> dic
     found: dict[str, str] = {}
     for number, id, reason in lines:
         where = f"line {number}: " if number else ""
-        if id not in CHECKS or not reason:
-            fault = "no such check" if id not in CHECKS else "no reason"
-            raise InputError(
-                "expected_failures",
-                f"lines `id: reason`, with the id of a check ({', '.join(CHECKS)})",
-                f"{where}{id!r}: {fault}",
-            )
+        known("expected_failures", id, CHECKS, where)
+        if not reason:
+            raise InputError("expected_failures", "lines `id: reason`", f"{where}{id!r} without a reason")
         if id in found:
             raise InputError("expected_failures", "each check once", f"{where}{id!r} again")
         found[id] = reason

@@ -91,6 +91,12 @@ class Report:
         checked = any(r.outcome in ("passed", "xfailed") for r in self.results)
         return self.complete and checked and all(r.good for r in self.results)
 
+    def __str__(self) -> str:
+        """The report card as plain text."""
+        from nntk.crosscheck.report import as_text
+
+        return as_text(self)
+
     def __getitem__(self, id: str) -> CheckResult:
         return next(r for r in self.results if r.id == id)
 
@@ -170,8 +176,14 @@ def finding_of(tally: Tally, error: str) -> Finding:
     verdict = Verdict.REFUTED if refuted else Verdict.UNDECIDED if error else Verdict.HOLDS
     count = [f"{tally.failures} of {judged} cases fail"] if tally.failures and tally.cases > 1 else []
     why = "; ".join([*([error] if error else []), worst.why, *count, *notes])
-    limit = worst.limit if worst.limit is not None and worst.limit < math.inf else None
-    return Finding(verdict, worst.number, "≤" if limit is not None else "", limit, tally.cases, why, panels=tally.panels)
+    number, limit = _finite(worst.number), _finite(worst.limit)
+    relation = "≤" if number is not None and limit is not None else ""
+    return Finding(verdict, number, relation, limit if relation else None, tally.cases, why, panels=tally.panels)
+
+
+def _finite(number: float | None) -> float | None:
+    """The number; None for one that is not finite, as of a step that is not, or a limit without bound."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def failure_of(setting: Setting, tally: Tally, error: str) -> Failure | None:
@@ -179,7 +191,7 @@ def failure_of(setting: Setting, tally: Tally, error: str) -> Failure | None:
     smallest = tally.smallest
     if smallest is not None and smallest.failing is not None:
         at, steps = smallest.failing
-        return Failure(str(at), smallest.number, smallest.limit, smallest.why, snippet(setting, at, steps))
+        return Failure(str(at), _finite(smallest.number), _finite(smallest.limit), smallest.why, snippet(setting, at, steps))
     if error and tally.at is not None:
         return Failure(str(tally.at), None, None, error, snippet(setting, tally.at, 10))
     return None

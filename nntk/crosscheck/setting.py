@@ -14,6 +14,7 @@ import torch
 
 from nntk.crosscheck.case import EPS, THRESHOLD, Case, Point, Target
 from nntk.crosscheck.subject import Session, Subject, SubjectError
+from nntk.reporting.selection import known
 from nntk_proofs_checks import Effort
 from nntk_proofs_checks.panel import Panel
 from nntk_reference import InputError
@@ -58,9 +59,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
 
 def profile(name: str) -> Profile:
     """The profile of this name. Raises InputError."""
-    if name not in PROFILES:
-        raise InputError("profile", f"one of {', '.join(PROFILES)}", repr(name))
-    return PROFILES[name]
+    return PROFILES[known("profile", name, PROFILES)]
 
 
 class NotApplicable(Exception):
@@ -69,9 +68,9 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read off a case: a number and the limit that it must not exceed, or an answer without a number.
+    """What is read off a case: a number and the limit that it must not exceed, a number to be told, or an answer without one.
 
-    number   NaN exceeds every limit.
+    number   NaN exceeds every limit. Without a limit it is told, and judges nothing.
     why      what decided, in a sentence; of a refusal, its words.
     failing  (case, steps) to show if it fails: the case that was stepped, how many times.
     answer   None where the number decides. Without a number: True where the case passes, False where it fails, "refused" where
@@ -87,8 +86,8 @@ class Reading:
     answer: bool | Literal["refused", "unresolved"] | None = None
 
     def __post_init__(self) -> None:
-        if (self.answer is None) == (self.number is None) or (self.number is None) != (self.limit is None):
-            raise ValueError("a reading has a number and a limit, or an answer")
+        if (self.answer is None) == (self.number is None) or (self.number is None and self.limit is not None):
+            raise ValueError("a reading has a number, and a limit if it judges, or an answer")
 
     @classmethod
     def passed(cls, why: str) -> Reading:
@@ -110,6 +109,11 @@ class Reading:
         """The case cannot tell."""
         return cls(None, None, why, answer="unresolved")
 
+    @classmethod
+    def told(cls, number: float, why: str, panels: tuple[Panel, ...] = ()) -> Reading:
+        """A number that is reported and not judged."""
+        return cls(number, None, why, panels=panels)
+
     @property
     def judges(self) -> bool:
         """Does it say whether the case passes?"""
@@ -117,9 +121,11 @@ class Reading:
 
     @property
     def ratio(self) -> float:
-        """How far the number is from its limit; above 1 is too far. Without a number: infinity if it fails, else 0."""
-        if self.number is None or self.limit is None:
+        """How far the number is from its limit: above 1 it fails. Without a limit 0; without a number 0, or infinity."""
+        if self.number is None:
             return math.inf if self.answer is False else 0.0
+        if self.limit is None:
+            return 0.0
         if math.isnan(self.number):
             return math.inf
         if self.number <= self.limit:

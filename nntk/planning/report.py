@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ from nntk.planning.check import check
 from nntk.planning.numbers import Plan, Request, Widths
 from nntk.planning.plan import make_plan
 from nntk.planning.words import outcome, say, show
-from nntk.reporting.envelope import NOT_FINISHED, envelope, write
+from nntk.reporting.envelope import NOT_FINISHED, envelope
 from nntk.reporting.files import shown_name
+from nntk.reporting.recorder import Recorder
 from nntk.reporting.terminal import console
 from nntk_proofs_checks import Problem
 
@@ -43,25 +42,24 @@ def plan(problem: Problem, request: Request, *, json: Path | None = None, data: 
     """
     check(problem, request)
     out, err = console(sys.stdout), console(sys.stderr)
-    started, start = datetime.now(UTC), time.perf_counter()
     parts: dict[str, Any] = {}
-
-    def report(made: Plan | None = None) -> None:
-        if json is not None:
-            write(json, _record(problem, request, parts, made, data, started, time.perf_counter() - start))
+    made: Plan | None = None
 
     def finished(id: str, part: Any) -> None:
         parts[id] = part
-        report()
+        kept.keep()
 
-    report()
+    kept = Recorder(out, lambda: _record(problem, request, parts, made, data, kept.times), json=json)
+    kept.keep()
     M, d = problem.X.shape
-    say(out, f"nntk {__version__}\ndata: {problem.source} (M = {M}, d = {d})")
-    sys.stdout.flush()
+    with kept.printing():
+        say(out, f"nntk {__version__}\ndata: {problem.source} (M = {M}, d = {d})")
+        sys.stdout.flush()
     with _stages(err) as stage:
         made = make_plan(problem, request, stage, finished)
-    report(made)
-    show(out, made)
+    kept.close()
+    with kept.printing():
+        show(out, made)
     return 0 if made.widths.feasible else 1
 
 
@@ -71,8 +69,7 @@ def _record(
     parts: dict[str, Any],
     made: Plan | None,
     data: Path | None,
-    started: datetime,
-    seconds: float,
+    times: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the JSON report holds: an object for each finished part."""
     widths: Widths | None = parts.get("widths")
@@ -81,8 +78,7 @@ def _record(
         "plan",
         complete=made is not None,
         passed=widths is not None and widths.feasible,
-        started=started,
-        seconds=seconds,
+        **times,
         effort=None,
         seed=request.seed,
         left_out=left_out,

@@ -28,14 +28,18 @@ _HEXADECIMAL = re.compile(r"[+-]?0x[0-9a-f]", re.IGNORECASE)
 
 
 class DataFileError(InputError):
-    """A file does not hold a data set. `file` and, in a CSV file, `line` and `column` (both from 1) say where."""
+    """A file does not hold a data set. `place` has the file and, in a CSV file, `line` and `column`, both from 1."""
 
     def __init__(
         self, file: str, expected: str, got: str, line: int | None = None, column: int | None = None, name: str = ""
     ) -> None:
+        super().__init__("data", expected, got)
         place = [file, f"line {line}" if line else "", f"column {column}" if column else ""]
-        super().__init__(", ".join(filter(None, place)) + (f" ({name})" if name else ""), expected, got)
+        self.place = ", ".join(filter(None, place)) + (f" ({name})" if name else "")
         self.file, self.line, self.column = file, line, column
+
+    def __str__(self) -> str:
+        return f"{self.argument}: {self.place}: expected {self.expected}, got {self.got}"
 
 
 def default_data() -> Problem:
@@ -44,14 +48,14 @@ def default_data() -> Problem:
     return Problem(x[:, None], 2 * x + 0.4 * np.sin(5 * np.pi * x), "16 points of y = 2x + 0.4 sin(5πx) on [0, 1]")
 
 
-def load(path: str | PathLike[str]) -> Problem:
+def load(data: str | PathLike[str]) -> Problem:
     """A data set of at least two points from a file. Raises DataFileError.
 
     .csv   UTF-8 text; the last column is y. The delimiter is a comma, a semicolon or a tab. A first row without any number is
            a header; blank lines are skipped, and so is what follows a `#` at the head of a line or after a space.
     .npz   NumPy arrays X (M, d) and y (M,) of real numbers; nothing pickled is read.
     """
-    path = Path(path)
+    path = Path(data)
     # A name that is not UTF-8 must not break the report that shows it.
     file = str(path).encode("utf-8", "backslashreplace").decode()
     readers = {".csv": _read_csv, ".npz": _read_npz}

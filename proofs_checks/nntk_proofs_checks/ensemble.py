@@ -124,16 +124,16 @@ class Run:
     outputs, linear  (T+1, M): f_t, and the Gauss-Newton dynamics linearized at its own start, with its own kernel.
     kernel           (M, M): B̄ᴺ at the start.
     updates          (T,): root mean square over the neurons of |Δᵢ|.
-    taylor           |f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|; nan unless asked for.
-    drift            ‖𝓑_T - 𝓑₀‖, spectral norm; nan unless asked for.
+    taylor           |f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|; None unless asked for.
+    drift            ‖𝓑_T - 𝓑₀‖, spectral norm; None unless asked for.
     """
 
     outputs: Array
     linear: Array
     kernel: Array
     updates: Array
-    taylor: float
-    drift: float
+    taylor: float | None
+    drift: float | None
 
 
 def draw_network(problem: Problem, beta: float, width: int, index: int, *, symmetric: bool = True) -> Network:
@@ -221,7 +221,7 @@ def _train(problem: Problem, setup: Setup, width: int, index: int, gamma: float)
         path.append(outputs(net, X))
         linear.append(linear[-1] + operator @ (y - linear[-1]))
         updates.append(float(step.update.square().sum(1).mean().sqrt()))
-    taylor = drift = math.nan
+    taylor = drift = None
     if before is not None:
         taylor = float((path[-1] - f - _directional(net, start, X)).norm())
         drift = float(torch.linalg.matrix_norm(newton_kernel() - before, 2))
@@ -230,15 +230,18 @@ def _train(problem: Problem, setup: Setup, width: int, index: int, gamma: float)
 
 def _directional(net: ShallowNet, start: Tensor, X: Tensor) -> Tensor:
     """J₀(θ - θ₀) (M,), the sum over neurons written out (E3); `start` is θ₀ (N, d+2)."""
-    (c, w, eta), (dc, dw, deta) = ((theta[:, 0], theta[:, 1:-1], theta[:, -1]) for theta in (start, net.theta - start))
-    value, slope = activation(ACTIVATION).jets(X @ w.T + eta, 1)
-    change: Tensor = net.scale * (value @ dc + (slope * (X @ dw.T + deta)) @ c)
+    moved, inputs = net.theta - start, torch.cat([X, torch.ones(len(X), 1, dtype=X.dtype)], 1)  # x̃
+    value, slope = activation(ACTIVATION).jets(inputs @ start[:, 1:].T, 1)
+    change: Tensor = net.scale * (value @ moved[:, 0] + (slope * (inputs @ moved[:, 1:].T)) @ start[:, 0])
     return change
 
 
-Quantity = Callable[[Run], float]
+Quantity = Callable[[Run], float | None]
 
 
 def collect(runs: list[list[Run]], quantity: Quantity) -> list[Array]:
-    """A number a run, by width."""
-    return [np.array([quantity(run) for run in column]) for column in runs]
+    """A number a run, by width. Raises ValueError for one that was not measured."""
+    columns = [[quantity(run) for run in column] for column in runs]
+    if any(value is None for column in columns for value in column):
+        raise ValueError("taylor and drift are measured where Setup.features asks for them")
+    return [np.array(column, float) for column in columns]

@@ -25,7 +25,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.panel import Panel
-from nntk_proofs_checks.tried import with_limit_kernel
+from nntk_proofs_checks.tried import ACTIVATION, with_limit_kernel
 from nntk_reference import Verdict, formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
@@ -112,16 +112,16 @@ def _limit_control(problem: Problem, effort: Effort) -> Finding:
         return unmet
 
     def attempt(bits: int) -> list[Comparison]:
-        spectrum = limit_spectrum_at(problem.X, "tanh", bits)
+        spectrum = limit_spectrum_at(problem.X, ACTIVATION, bits)
         errors = _errors(spectrum.kernel / spectrum.eigenvalues[0], problem.y, _STEPS)
         rate = 1 - arb(_RHO)
         slowest = 1 - spectrum.smallest / spectrum.eigenvalues[0]
-        comparisons = [Comparison("slowest mode's factor, gradient descent, tanh", slowest, "<", rate)]
-        return comparisons + _against_rate("gradient descent, tanh", errors, rate)
+        comparisons = [Comparison(f"slowest mode's factor, gradient descent, {ACTIVATION}", slowest, "<", rate)]
+        return comparisons + _against_rate(f"gradient descent, {ACTIVATION}", errors, rate)
 
     comparisons = settle(attempt)
     finding = conclude(comparisons, 1, "gradient descent keeps to the same rate")
-    return replace(finding, panels=(_trajectory_panel("gradient descent in the limit, tanh", comparisons[1:]),))
+    return replace(finding, panels=(_trajectory_panel(f"gradient descent in the limit, {ACTIVATION}", comparisons[1:]),))
 
 
 def check(problem: Problem, effort: Effort) -> Finding:

@@ -24,7 +24,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
 from nntk_proofs_checks.panel import Panel
-from nntk_proofs_checks.tried import with_limit_kernel
+from nntk_proofs_checks.tried import ACTIVATION, with_limit_kernel
 from nntk_reference import formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
@@ -101,11 +101,11 @@ def _limit_control(problem: Problem, effort: Effort) -> Finding:
     y = np.append(problem.y, problem.y[0] + np.abs(problem.y).max())
 
     def attempt(bits: int) -> Finding:
-        spectrum = limit_spectrum_at(problem.X, "tanh", bits)
+        spectrum = limit_spectrum_at(problem.X, ACTIVATION, bits)
         kernel = spectrum.kernel[np.ix_(once_more, once_more)] * M / (M + 1)  # the limit NTK of the M + 1 points
         gamma = (spectrum.smallest * arb(10) ** -6).mid()
         left = _left_over(kernel, y, gamma)
-        comparison = Comparison("|f₁ - y|/|y|, tanh, one input twice, γ = λ_min·1e-6", left, "≤", arb(10) ** -6)
+        comparison = Comparison(f"|f₁ - y|/|y|, {ACTIVATION}, one input twice, γ = λ_min·1e-6", left, "≤", arb(10) ** -6)
         return conclude([comparison], 1, "one step reaches unequal targets at one input")
 
     return at_rising_precision(attempt)

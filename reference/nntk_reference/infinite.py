@@ -5,7 +5,7 @@ FLOAT64 and Multiprecision(digits) answers are rounded from enclosures narrow en
 Ball(bits) answers are the enclosures, worked at `bits` bits. Where an activation allows only an estimate of the quadrature
 error, a Ball answer is refused (UnprovedError). All functions raise InputError before any work when an argument is not fit.
 
-The initial law enters through second moments only: E[c²] and the variances of w and η.
+The initial law, an InitialLaw or the name of c's law, enters through second moments only: E[c²], and the variances of w and η.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from flint import arb, ctx
 from nntk_reference import formulas, gaussian, linalg, validation
 from nntk_reference.activations import activation as activation_entry
 from nntk_reference.arithmetic import FLOAT64, MAX_BITS, Arithmetic, Array, Ball, Multiprecision, NotProved
-from nntk_reference.errors import DegenerateKernelError, InputError, PrecisionError, RangeError, UnprovedError
-from nntk_reference.laws import InitialLaw
+from nntk_reference.errors import DegenerateKernelError, PrecisionError, RangeError, UnprovedError
+from nntk_reference.laws import InitialLaw, initial_law
 
 __all__ = [
     "LimitKernel",
@@ -68,7 +68,7 @@ class Modes(NamedTuple):
 
 
 def enclose_limit_ntk(
-    X: Any, activation: str = "tanh", *, bits: int = 128, law: InitialLaw = _PAPER, closed_form: bool = True
+    X: Any, activation: str = "tanh", *, bits: int = 128, law: InitialLaw | str = _PAPER, closed_form: bool = True
 ) -> LimitKernel:
     """(E9) B̄(x,x') = (1/M)(E[σ(z)σ(z')] + E[c²] E[σ'(z)σ'(z')] (x·x'+1)) with an error of about 2^-bits in every entry.
 
@@ -78,8 +78,7 @@ def enclose_limit_ntk(
     X = validation.inputs(X)
     entry = activation_entry(activation)
     bits = validation.whole_number("bits", bits, 2, MAX_BITS)
-    if not isinstance(law, InitialLaw):
-        raise InputError("law", "an InitialLaw", repr(law))
+    law = initial_law(law)
     ar = Ball(min(MAX_BITS, max(bits, 64) + 64))  # at least 128: products of float64 numbers are exact
     with ctx.workprec(ar.bits):
         inputs = formulas.augmented(ar.array(X))
@@ -91,7 +90,7 @@ def enclose_limit_ntk(
     return LimitKernel(B, error, moments.proved, moments.method)
 
 
-def limit_ntk(X: Any, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64, *, law: InitialLaw = _PAPER) -> Array:
+def limit_ntk(X: Any, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64, *, law: InitialLaw | str = _PAPER) -> Array:
     """(E9) The limit NTK B̄ on X (M, d), as (M, M). See `enclose_limit_ntk` for its error.
 
     Raises InputError, UnknownActivationError, QuadratureError (inputs too large for the accuracy), UnprovedError.
@@ -100,7 +99,7 @@ def limit_ntk(X: Any, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64
 
 
 def limit_nntk(
-    X: Any, gamma: float, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64, *, law: InitialLaw = _PAPER
+    X: Any, gamma: float, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64, *, law: InitialLaw | str = _PAPER
 ) -> Array:
     """(E10) 𝓑* = B̄(γI + B̄)⁻¹ for X (M, d), as (M, M), symmetric. Raises as `limit_ntk`."""
     gamma = validation.positive("gamma", gamma)
@@ -117,7 +116,7 @@ def limit_trajectory(
     *,
     alpha: float = 1.0,
     initial: Any = None,
-    law: InitialLaw = _PAPER,
+    law: InitialLaw | str = _PAPER,
 ) -> Array:
     """(E11) f*₀, …, f*_T with f*ₜ₊₁ = f*ₜ + α𝓑*(y - f*ₜ), as (T+1, M).
 
@@ -143,7 +142,7 @@ def gradient_descent_trajectory(
     arithmetic: Arithmetic = FLOAT64,
     *,
     initial: Any = None,
-    law: InitialLaw = _PAPER,
+    law: InitialLaw | str = _PAPER,
 ) -> Array:
     """(E12) Gradient descent in the limit, fₜ₊₁ = fₜ + η̄ B̄ (y - fₜ), as (T+1, M); `rate` is η̄. As `limit_trajectory`."""
     X, y = validation.data_set(X, y)
@@ -155,7 +154,9 @@ def gradient_descent_trajectory(
     )
 
 
-def limit_spectrum(X: Any, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64, *, law: InitialLaw = _PAPER) -> Array:
+def limit_spectrum(
+    X: Any, activation: str = "tanh", arithmetic: Arithmetic = FLOAT64, *, law: InitialLaw | str = _PAPER
+) -> Array:
     """Eigenvalues of the limit NTK, descending, (M,), each to the relative accuracy of the arithmetic.
 
     However small: FLOAT64 gives λ₁₆ = 1.65…e-16 of a kernel with λ₁ near 1 to all its digits. Ball(bits) gives enclosures with
@@ -173,7 +174,7 @@ def contraction_factors(
     *,
     alpha: float = 1.0,
     rate: float | None = None,
-    law: InitialLaw = _PAPER,
+    law: InitialLaw | str = _PAPER,
 ) -> Modes:
     """(E10)-(E12) Per mode: λ, Newton's factor 1 - αλ/(γ+λ) and gradient descent's 1 - η̄λ.
 
@@ -198,7 +199,7 @@ def contraction_factors(
 # --------------------------------------------------------------------------------------------------------------- how it is done
 
 
-def _kernel(X: Any, activation: str, law: InitialLaw, bits: int, arithmetic: Arithmetic) -> Array:
+def _kernel(X: Any, activation: str, law: InitialLaw | str, bits: int, arithmetic: Arithmetic) -> Array:
     limit = enclose_limit_ntk(X, activation, bits=bits, law=law)
     if isinstance(arithmetic, Ball) and not limit.proved:
         raise UnprovedError(
@@ -216,7 +217,7 @@ def _nntk(B: Array, gamma: float) -> Array:
     return solved
 
 
-def _spectrum(X: Any, activation: str, law: InitialLaw, bits: int, arithmetic: Arithmetic) -> Array:
+def _spectrum(X: Any, activation: str, law: InitialLaw | str, bits: int, arithmetic: Arithmetic) -> Array:
     X = validation.inputs(X)
     if len(np.unique(X, axis=0)) < len(X):
         raise DegenerateKernelError(

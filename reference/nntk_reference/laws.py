@@ -13,7 +13,7 @@ from nntk_reference import validation
 from nntk_reference.arithmetic import Array
 from nntk_reference.errors import InputError
 
-__all__ = ["LAWS", "InitialLaw", "OutputLaw", "register_law"]
+__all__ = ["LAWS", "InitialLaw", "OutputLaw", "initial_law", "register_law"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class InitialLaw:
     eta_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.c not in tuple(LAWS):  # a tuple compares, where a mapping would hash
-            near = difflib.get_close_matches(str(self.c).lower(), LAWS, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise InputError("law.c", f"one of {', '.join(LAWS)}", f"{self.c!r}{hint}")
+        _name("law.c", self.c)
         object.__setattr__(self, "w_scale", validation.positive("law.w_scale", self.w_scale))
         object.__setattr__(self, "eta_scale", validation.positive("law.eta_scale", self.eta_scale))
 
@@ -77,3 +74,17 @@ class InitialLaw:
     def output(self) -> OutputLaw:
         """The registry entry of c's law."""
         return LAWS[self.c]
+
+
+def initial_law(value: object) -> InitialLaw:
+    """An InitialLaw, or the one whose c has the law of this name. Raises InputError."""
+    return value if isinstance(value, InitialLaw) else InitialLaw(_name("law", value))
+
+
+def _name(argument: str, value: object) -> str:
+    """The name of an entry. Raises InputError, which offers the nearest one."""
+    if isinstance(value, str) and value in LAWS:
+        return value
+    near = difflib.get_close_matches(str(value).lower(), LAWS, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise InputError(argument, f"one of {', '.join(LAWS)}", f"{value!r}{hint}")

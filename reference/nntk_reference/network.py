@@ -11,7 +11,7 @@ from nntk_reference import validation
 from nntk_reference.activations import activation
 from nntk_reference.arithmetic import Array
 from nntk_reference.errors import InputError
-from nntk_reference.laws import InitialLaw
+from nntk_reference.laws import InitialLaw, initial_law
 
 __all__ = ["Network", "sample_network", "scaling_exponent"]
 
@@ -98,17 +98,15 @@ def sample_network(
     beta: float,
     activation: str = "tanh",
     seed: int | np.random.Generator,
-    law: InitialLaw | None = None,
+    law: InitialLaw | str = "uniform",
     negative_control: bool = False,
 ) -> Network:
-    """Draw a network of `width` neurons on R^dim from the initial law (default: the paper's).
+    """Draw a network of `width` neurons on R^dim from `law`, an InitialLaw or the name of c's law (default: the paper's).
 
     `seed` is an integer or a numpy Generator. Raises InputError.
     """
     width, dim = validation.whole_number("width", width), validation.whole_number("dim", dim)
-    law = InitialLaw() if law is None else law
-    if not isinstance(law, InitialLaw):
-        raise InputError("law", "an InitialLaw", repr(law))
+    law = initial_law(law)
     if not isinstance(seed, np.random.Generator):
         seed = np.random.default_rng(validation.whole_number("seed", seed, 0, 2**63 - 1))
     c = law.output.draw(seed, width)

@@ -261,7 +261,7 @@ SPECIAL: dict[tuple[str, str], Refused] = {
     ),
     ("PreparedNetwork.step", "damping"): Refused(POSITIVE),
     ("regularization", "beta"): Refused(NUMBERS | {"below": 0.4999, "above": 1.0001, "zero": 0}),
-    ("InitialLaw", "c"): Refused(WORDS | {"None": None}, argument="law"),
+    ("InitialLaw", "c"): Refused(WORDS | {"None": None}, argument="law.c"),
     ("register_law", "entry"): Refused(
         {"None": None, "a name": "uniform", "the class": OutputLaw, "other": ACTIVATIONS["tanh"]}
     ),

@@ -218,7 +218,7 @@ BAD: dict[str, Refused] = {
     "beta": Refused(EXPONENTS),
     "activation": Refused(NAMES, UnknownActivationError),
     "name": Refused(NAMES, UnknownActivationError, "activation"),
-    "law": Refused({"a name": "uniform", "a number": 1, "the class": InitialLaw}),
+    "law": Refused(NAMES | {"the class": InitialLaw, "the entry": LAWS["uniform"], "None": None}),
     "arithmetic": Refused(ARITHMETICS),
     "A": Refused(SYMMETRIC),
     "b": Refused(
@@ -247,7 +247,6 @@ SPECIAL: dict[tuple[str, str], Refused] = {
     ("InitialLaw", "c"): Refused(NAMES | {"a slip": "unifrm"}, argument="law.c"),
     ("regularization", "beta"): Refused({k: v for k, v in EXPONENTS.items() if v not in (0.5, 1.0)}),
     ("contraction_factors", "rate"): Refused({k: v for k, v in POSITIVE.items() if v is not None}),
-    ("sample_network", "law"): Refused({"a name": "uniform", "a number": 1, "the class": InitialLaw}),
     ("enclose_limit_ntk", "bits"): Refused(POSITIVE_WHOLE | {"one": 1, "past the cap": 33_281}),
     **{
         (name, "arithmetic"): Refused(ARITHMETICS | {"float64": FLOAT64, "multiprecision": Multiprecision(20)})

@@ -58,7 +58,7 @@ def test_weights_are_normal_with_the_scales_of_the_law(w_scale: float, eta_scale
 
 def test_the_default_law_is_the_papers() -> None:
     assert InitialLaw() == InitialLaw(c="uniform", w_scale=1.0, eta_scale=1.0)
-    plain, explicit = (sample_network(5, 2, beta=0.75, seed=3, law=law) for law in (None, InitialLaw()))
+    plain, explicit = (sample_network(5, 2, beta=0.75, seed=3, law=law) for law in ("uniform", InitialLaw()))
     assert np.array_equal(plain.theta, explicit.theta)
     assert np.abs(plain.c).max() < 1
 

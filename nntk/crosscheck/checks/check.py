@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from nntk.crosscheck.case import Case, ladder
 from nntk.crosscheck.setting import Reading, Setting
@@ -21,6 +22,7 @@ ALL = NEWTONS | {"first-order"}
 
 Cases = Callable[[Setting], Sequence[Case]]
 Examine = Callable[[Setting, Case], Reading]
+Drawn = Literal["any", "definite"] | None
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Check:
     """One property of an optimizer.
 
     profiles     those that it belongs to; in those of `informative` it reports and does not judge.
-    cases        the deterministic cases; the drawn ones are of any kind ("any"), with D ≻ 0 ("definite"), or none ("").
+    cases        the deterministic cases; the drawn ones are of any kind ("any"), with D ≻ 0 ("definite"), or none (None).
     """
 
     id: str
@@ -36,7 +38,7 @@ class Check:
     profiles: frozenset[str]
     cases: Cases
     examine: Examine
-    drawn: str = "definite"
+    drawn: Drawn = "definite"
     informative: frozenset[str] = frozenset()
 
 
@@ -50,7 +52,7 @@ def check(
     *,
     profiles: frozenset[str],
     cases: Cases,
-    drawn: str = "definite",
+    drawn: Drawn = "definite",
     informative: frozenset[str] = frozenset(),
 ) -> Callable[[Examine], Examine]:
     """Register the decorated function, examine(setting, at), as the Check of this id. The function itself stays as it is."""

@@ -68,19 +68,22 @@ def width_exponent(setting: Setting, at: Case) -> Reading:
                 squares[name][k] += float(move @ move)
     found = {name: [float(v) for v in np.sqrt(total / networks / widths)] for name, total in squares.items()}
     wanted = found["wanted"] if setting.profile.target is not None else []
-    slope = slope_of(widths, found["subject"])
+    slopes = {name: slope_of(widths, values) for name, values in found.items() if name != "wanted" or wanted}
+    slope = slopes["subject"]
+    if slope is None:
+        why = f"the update is zero or not finite at some width, N = {widths[0]} to {widths[-1]}"
+        return Reading.failed(why, (worst_case, 1)) if wanted else Reading.unresolved(why)
+    powers = {name: "" if value is None else f", N^({value:.2f})" for name, value in slopes.items()}
     x = tuple(float(n) for n in widths)
     panel = Panel(
         "Update of a neuron against the width",
         "width N",
         "root mean square update",
         (
-            Series(f"this optimizer, N^({slope:.2f})", x, tuple(found["subject"]), colour=0),
+            Series(f"this optimizer{powers['subject']}", x, tuple(found["subject"]), colour=0),
+            Series(f"exact Newton{powers['newton']}", x, tuple(found["newton"]), style="line", colour=1),
             Series(
-                f"exact Newton, N^({slope_of(widths, found['newton']):.2f})", x, tuple(found["newton"]), style="line", colour=1
-            ),
-            Series(
-                f"gradient descent (E12), N^({slope_of(widths, found['descent']):.2f})",
+                f"gradient descent (E12){powers['descent']}",
                 x,
                 tuple(found["descent"]),
                 style="dashed",
@@ -91,17 +94,20 @@ def width_exponent(setting: Setting, at: Case) -> Reading:
         base=2,
     )
     if not wanted:
-        return Reading(slope, math.inf, f"update of a neuron ~ N^({slope:.3f})", panels=(panel,))
-    wanted_slope = slope_of(widths, wanted)
+        return Reading.told(slope, f"update of a neuron ~ N^({slope:.3f})", (panel,))
+    wanted_slope = slopes["wanted"]
+    if wanted_slope is None:
+        return Reading.unresolved(f"the exact step is zero at some width ({at})")
     off = abs(slope - wanted_slope)
     # Each logarithm is off by the step's error at most, and the slope by no more than twice that for these widths.
     why = f"update of a neuron ~ N^({slope:.4f}), exact step N^({wanted_slope:.4f}), N = {widths[0]} to {widths[-1]}"
     return Reading(off, 2 * worst_limit, why, (worst_case, 1), panels=(panel,))
 
 
-def slope_of(widths: Sequence[int], values: Sequence[float]) -> float:
+def slope_of(widths: Sequence[int], values: Sequence[float]) -> float | None:
+    """The slope of log(values) against log(widths), by least squares; None where a value has no logarithm."""
     if not all(0 < v < math.inf for v in values):
-        return math.nan
+        return None
     return float(np.polyfit(np.log(widths), np.log(values), 1)[0])
 
 
@@ -136,7 +142,7 @@ def _modes(point: Point) -> tuple[Array, Array]:
 )
 def mode_rates(setting: Setting, at: Case) -> Reading:
     """How much of each NTK mode of the error one step removes, beside the exact step's and λ/(γ_N + λ) (E10)."""
-    start, M = at.start, len(at.objective.y)
+    start = at.start
     values, modes = _modes(start)
     before = modes.T @ start.residual
     resolved = np.abs(before) > 1e3 * setting.eps * float(np.linalg.norm(start.residual))
@@ -146,10 +152,11 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     step = attempt(setting.start(at), at)
     if isinstance(step, str):
         return Reading.refused(step)
+    if not np.isfinite(step).all():
+        why = f"the step is not finite ({at})"
+        return Reading.failed(why, (at, 1)) if setting.profile.target is not None else Reading.unresolved(why)
 
     def removed(move: Array) -> Array:
-        if not np.isfinite(move).all():
-            return np.full(M, math.nan)
         after = at.objective.at(at.theta + move.reshape(at.theta.shape))
         return np.where(resolved, 1 - modes.T @ after.residual / np.where(resolved, before, 1.0), math.nan)
 
@@ -173,7 +180,7 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     if setting.profile.target is None:
         low = int(shown[-1])
         why = f"one step removes {mine[0]:.3g} of the first mode, {mine[low]:.3g} of mode {low + 1} ({at})"
-        return Reading(float(mine[low]), math.inf, why, panels=(panel,))
+        return Reading.told(float(mine[low]), why, (panel,))
     target = setting.target(start)
     wanted = removed(target.step)
     size = float(np.linalg.norm(step))
@@ -197,7 +204,7 @@ def cost_cases(setting: Setting) -> Sequence[Case]:
     return [family(16, *data, seed=setting.seed, dtype=setting.dtype)]
 
 
-@check("cost", "Time and memory against N", profiles=ALL, cases=cost_cases, drawn="", informative=ALL)
+@check("cost", "Time and memory against N", profiles=ALL, cases=cost_cases, drawn=None, informative=ALL)
 def cost(setting: Setting, at: Case) -> Reading:
     """Time and memory of a step against N, until a step takes too long."""
     budget = {Effort.QUICK: 0.5, Effort.DEFAULT: 4.0, Effort.FULL: 20.0}[setting.effort]
@@ -221,12 +228,12 @@ def cost(setting: Setting, at: Case) -> Reading:
     if any(memory):
         series.append(Series("GiB", x, tuple(m / 2**30 if m else math.nan for m in memory), colour=1, marker="s"))
     half = len(widths) // 2
-    tail = slope_of(widths[half:], times[half:]) if len(widths) - half > 1 else math.nan
+    tail = slope_of(widths[half:], times[half:]) if len(widths) - half > 1 else None
     panel = Panel("Cost of a step", "width N", "time, memory", tuple(series), log="xy", base=2)
     grown = f", {max(memory) / 2**20:.0f} MiB" if any(memory) else ""
-    growth = f"; time ~ N^({tail:.2f}) over the wider half" if math.isfinite(tail) else ""
+    growth = f"; time ~ N^({tail:.2f}) over the wider half" if tail is not None else ""
     why = f"a step at N = {widths[-1]} takes {times[-1]:.3g} s{grown}{growth}"
-    return Reading(times[-1], math.inf, why, panels=(panel,))
+    return Reading.told(times[-1], why, (panel,))
 
 
 class _peak_memory:

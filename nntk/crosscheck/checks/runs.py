@@ -195,10 +195,10 @@ def _fallback(setting: Setting, at: Case, step: Array) -> str:
     clipped = np.clip(target.step, -bound, bound)
     if (np.abs(target.step) > bound).any() and np.linalg.norm(step - clipped) <= max(limit, sure) * np.linalg.norm(clipped):
         return f"the exact step with its entries clipped to {bound:.3g}"
-    damping, bar = fitted_damping(setting, at, step)
-    moved = target.matrix + (damping - at.objective.damping) * np.eye(len(g)) if math.isfinite(damping) else None
-    if moved is not None and at.kind != "definite" and abs(damping - at.objective.damping) > bar:
-        other = solved(moved, -g)
+    fitted = fitted_damping(setting, at, step)
+    if fitted is not None and at.kind != "definite" and abs(fitted[0] - at.objective.damping) > fitted[1]:
+        damping = fitted[0]
+        other = solved(target.matrix + (damping - at.objective.damping) * np.eye(len(g)), -g)
         if np.linalg.norm(step - other) <= sure * np.linalg.norm(other):
             return f"the exact step for a damping of {damping:.4g}, where {at.objective.damping:.4g} was asked for"
     return ""

@@ -62,16 +62,17 @@ def damping_cases(setting: Setting) -> Sequence[Case]:
     return [small, case("definite", 4, 2, 5, first, seed=seed, dtype=dtype)]
 
 
-def fitted_damping(setting: Setting, at: Case, step: Array) -> tuple[float, float]:
+def fitted_damping(setting: Setting, at: Case, step: Array) -> tuple[float, float] | None:
     """(the damping that best explains Δ, its error bar): least squares of HΔ + μΔ + αg = 0 in μ and the step size α.
 
-    Where Δ and g are too nearly parallel to tell μ from α, α is 1.
+    Where Δ and g are too nearly parallel to tell μ from α, α is 1. None of a step that is zero or not finite: no damping or
+    every one explains it.
     """
     target = setting.target(at.start)
     g, undamped = at.start.gradient, target.matrix @ step - at.objective.damping * step
     size = float(np.linalg.norm(step))
     if not 0 < size < math.inf:
-        return math.nan, math.inf
+        return None
     slack = setting.slack(target, step)
     columns = np.column_stack([step / size, g / (np.linalg.norm(g) or 1.0)])
     smallest = float(np.linalg.svd(columns, compute_uv=False)[-1])
@@ -101,7 +102,11 @@ def damping_honoured(setting: Setting, at: Case) -> Reading:
         if isinstance(step, str):
             refusal = step
             continue
-        mu, bar = fitted_damping(setting, here, step)
+        fitted = fitted_damping(setting, here, step)
+        if fitted is None:
+            why = f"damping {objective.damping:.4g} was asked for, and the step is zero or not finite ({here})"
+            return Reading.failed(why, (here, 1))
+        mu, bar = fitted
         asked.append(objective.damping)
         found.append(mu)
         bars.append(bar)

@@ -23,14 +23,15 @@ class Diagnosis:
 
     group     "definite", "indefinite" or "consecutive".
     id        of the nearest explanation; "refused" where every step was refused, "mixed" where steps differ in kind, "unknown".
-    words     the sentence to report; error is the largest relative error of the explanation over the group's steps.
+    words     the sentence to report.
+    error     the largest relative error of the explanation over the group's steps; None without an explanation.
     explained whether it explains them to rounding.
     """
 
     group: str
     id: str
     words: str
-    error: float
+    error: float | None
     explained: bool
     steps: int
 
