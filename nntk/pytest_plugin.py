@@ -28,7 +28,7 @@ _MARKERS = {
 }
 
 _OPTIONS = {
-    **{name: f"--nntk-{name}" for name in ("profile", "rtol", "effort", "seed", "device", "dtype")},
+    **{name: f"--nntk-{name}" for name in ("data", "profile", "rtol", "effort", "seed", "device", "dtype")},
     "expected_failures": "--nntk-xfail",
 }
 """The options that arguments of Python come from."""
@@ -100,7 +100,7 @@ def nntk_problem(pytestconfig: pytest.Config) -> Problem:
 
 def _told(error: InputError) -> str:
     """The complaint, under the name of the option that the argument came from."""
-    return f"{_OPTIONS.get(error.argument, error.argument)}: expected {error.expected}, got {error.got}"
+    return _OPTIONS.get(error.argument, error.argument) + str(error).removeprefix(error.argument)
 
 
 # --- the cross-check -----------------------------------------------------------------------------------------------------

@@ -180,3 +180,12 @@ def test_an_entry_in_one_package_alone_fails() -> None:
     A.register(replace(A.ACTIVATIONS["tanh"], name="new"))
     A.register_law(replace(A.LAWS["uniform"], name="new"))
     assert activations(R.ACTIVATIONS, A.ACTIVATIONS) == laws(R.LAWS, A.LAWS) == []
+
+
+@pytest.mark.parametrize(("slip", "offered"), [("tahn", "tanh"), ("relu6", "relu"), ("swish", None), ("silu", None)])
+def test_an_activation_is_offered_only_where_one_is_near(slip: str, offered: str | None) -> None:
+    for package in (nntk_reference, nntk_accelerated):
+        with pytest.raises(package.UnknownActivationError) as told:
+            package.activation(slip)
+        assert ("did you mean" in str(told.value)) == (offered is not None)
+        assert offered is None or repr(offered) in str(told.value)

@@ -80,7 +80,7 @@ def test_a_claim_that_does_not_apply_is_skipped_with_its_reason(pytester: pytest
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--nntk-data", "nowhere.csv"), "nowhere.csv: expected a file, got nothing there"),
+        (("--nntk-data", "nowhere.csv"), "--nntk-data: nowhere.csv: expected a file, got nothing there"),
         (("--nntk-seed", "-1"), "nntk: --nntk-seed: expected an integer from 0 to 4294967295, got -1"),
     ],
 )

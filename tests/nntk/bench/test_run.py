@@ -13,6 +13,7 @@ from nntk.bench import TABLES, run
 from nntk.bench.measuring import Measurement
 from nntk.bench.tables import Table
 from nntk.cli import app
+from nntk_reference import InputError
 from tests.nntk.claims import strict
 
 
@@ -114,3 +115,9 @@ def test_every_table_has_a_statement() -> None:
     assert all(table.id == id and table.statement for id, table in TABLES.items())
     assert [id for id, table in TABLES.items() if table.cpu_only] == ["ranks", "large-m"]
     assert run.TABLES is TABLES
+
+
+def test_a_run_that_would_measure_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.torch.cuda, "is_available", lambda: True)
+    with pytest.raises(InputError, match="only: expected a table that says something about a GPU, got ranks"):
+        run.bench(["ranks"], device="cuda")

@@ -23,7 +23,9 @@ def test_quick_and_full_exclude_each_other(verify: Callable[..., Result]) -> Non
 def test_bad_data_is_one_line(verify: Callable[..., Result], tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     path.write_text("x,y\n0,1\n2,abc\n")
-    assert message(verify("--data", str(path))).startswith(f"nntk: {path}, line 3, column 2 ('y'): expected a finite decimal")
+    assert message(verify("--data", str(path))).startswith(
+        f"nntk: --data: {path}, line 3, column 2 ('y'): expected a finite decimal"
+    )
     assert "nothing there" in message(verify("--data", str(tmp_path / "missing.csv")))
     assert "got a directory" in message(verify("--data", str(tmp_path)))
 

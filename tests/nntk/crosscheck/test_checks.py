@@ -57,5 +57,5 @@ def test_a_check_names_known_profiles_and_kinds(id: str) -> None:
     assert one.id == id
     assert one.informative <= one.profiles <= set(PROFILES)
     assert one.profiles
-    assert one.drawn in ("any", "definite", "")
+    assert one.drawn in ("any", "definite", None)
     assert not one.statement.endswith(".")

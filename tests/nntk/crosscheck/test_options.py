@@ -15,8 +15,8 @@ from nntk_reference import InputError
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("step-matches", "no reason"),
-        ("stepmatches: why", "no such check"),
+        ("step-matches", "without a reason"),
+        ("stepmatches: why", "did you mean 'step-matches'"),
         ("step-matches: a\nstep-matches: b", "again"),
         (b"\xff\xfe", "a file of lines"),
     ],
@@ -47,9 +47,16 @@ def test_rtol_belongs_to_the_approximate_profile() -> None:
 
 
 def test_a_reason_for_each_check_that_is_not_run() -> None:
-    checks, left_out = select(PROFILES["first-order"], ["cost", "scheduler, whole-data"], ["cost"], {})
+    checks, left_out = select(PROFILES["first-order"], ["cost", "scheduler, whole-data"], ["cost"])
     assert [check.id for check in checks] == ["whole-data", "scheduler"]  # in the order of the registry
     assert set(left_out) | {"whole-data", "scheduler"} == set(CHECKS)
     assert left_out["cost"] == "skipped on request"
     assert left_out["deterministic"] == "not selected"
     assert left_out["step-matches"] == "not part of the profile first-order"
+
+
+def test_skipping_everything_is_said_of_skip() -> None:
+    with pytest.raises(InputError, match=r"^skip: expected to leave a check of the profile exact-newton .* got scheduler$"):
+        select(PROFILES["exact-newton"], ["scheduler"], ["scheduler"])
+    with pytest.raises(InputError, match=r"^only: expected a check of the profile first-order, got precision$"):
+        select(PROFILES["first-order"], ["precision"], [])

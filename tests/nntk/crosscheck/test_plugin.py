@@ -278,4 +278,4 @@ def test_a_bad_line_of_expected_failures_is_named(pytester: pytest.Pytester) -> 
     (pytester.path / "known.txt").write_text("cost: too slow\nstep-match: half of S\n")
     result = pytester.runpytest_inprocess(*given("right_numpy"), "--nntk-xfail", "known.txt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*line 2: 'step-match': no such check*"])
+    result.stderr.fnmatch_lines(["*line 2: 'step-match' (did you mean 'step-matches'?)*"])

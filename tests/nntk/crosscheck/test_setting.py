@@ -62,8 +62,16 @@ def test_a_reading_without_a_number_has_an_answer() -> None:
         assert (reading.number, reading.limit) == (None, None)
         assert (reading.ratio, reading.judges) == (ratio, judges)
     assert Reading.refused("singular").why == "singular"
-    for number, limit, answer in ((None, None, None), (1.0, None, None), (None, 1.0, None), (1.0, 1.0, True)):
-        with pytest.raises(ValueError, match="a number and a limit, or an answer"):
+    told = Reading.told(3.0, "so many")
+    assert (told.number, told.limit, told.ratio) == (3.0, None, 0.0)
+    for number, limit, answer in (
+        (None, None, None),
+        (None, 1.0, None),
+        (None, 1.0, True),
+        (1.0, None, True),
+        (1.0, 1.0, True),
+    ):
+        with pytest.raises(ValueError, match="a number, and a limit if it judges, or an answer"):
             Reading(number, limit, "", answer=answer)  # type: ignore[arg-type]
 
 

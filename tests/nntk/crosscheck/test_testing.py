@@ -126,7 +126,7 @@ def test_strict(check):
         ([optimizers.right_numpy], {"profile": "newton"}, "profile: expected one of"),
         ([optimizers.right_numpy], {"effort": "some"}, "effort: expected one of"),
         ([optimizers.right_numpy], {"only": ["step-match"]}, "did you mean 'step-matches'"),
-        ([optimizers.right_numpy], {"expected_failures": {"step-matches": ""}}, "no reason"),
+        ([optimizers.right_numpy], {"expected_failures": {"step-matches": ""}}, "without a reason"),
         ([optimizers.right_numpy], {"device": "meteor"}, "device: expected"),
         ([optimizers.right_numpy], {"time_limit": 0}, "time_limit"),
     ],

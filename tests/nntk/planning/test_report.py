@@ -19,6 +19,7 @@ import nntk_reference
 from nntk.cli import app
 from nntk.planning.numbers import Plan, Request, Size
 from nntk.planning.plan import make_plan
+from nntk.reporting import recorder
 from nntk.reporting.envelope import write
 from nntk_proofs_checks import Problem
 from tests.nntk.claims import strict
@@ -117,7 +118,7 @@ def test_report_is_written_after_each_part(run: Callable[..., Result], tmp_path:
         write(report, record)
         seen.append(strict(path))
 
-    monkeypatch.setattr(nntk.planning.report, "write", spy)
+    monkeypatch.setattr(recorder, "write", spy)
     run("--json", str(path))
     ids = ["spectrum", "widths", "cost", "alternatives"]
     assert [[part["id"] for part in report["results"]] for report in seen] == [*(ids[:k] for k in range(5)), ids]
