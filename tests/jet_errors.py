@@ -17,7 +17,7 @@ import torch
 
 from nntk_accelerated.activations import ACTIVATIONS, ERROR
 
-__all__ = ["JetErrors", "Terms", "jet_errors", "terms"]
+__all__ = ["JetErrors", "Terms", "block_terms", "jet_errors", "terms"]
 
 Array = np.ndarray
 Triple = tuple[Array, Array, Array]
@@ -76,9 +76,25 @@ class Terms:
 def terms(net: Any, X: Any, y: Any = 0.0) -> Terms:
     """The terms of a `Network` or a `ShallowNet` at X (M, d) and y (M,), arrays or tensors."""
     X, y = _array(X), _array(y)
-    value, slope, bend = jet_errors(net.activation, net.w, net.eta, X).sizes
-    c, q, scale = np.abs(_array(net.c)), np.sqrt(1 + np.square(X).sum(1)), float(net.width) ** -net.beta
+    value, slope, _ = jet_errors(net.activation, net.w, net.eta, X).sizes
+    c, q, scale = _factors(net, X)
     r = scale * (value @ c) + np.abs(y)
-    S = scale / len(X) * (2 * (r * q) @ slope + c * ((r * q**2) @ bend))
+    row, rest = block_terms(net, X, r)
     J = scale * np.sqrt(np.square(np.hypot(value, c * q[:, None] * slope)).sum(0))
-    return Terms(r, S, J)
+    return Terms(r, 2 * row + rest, J)
+
+
+def block_terms(net: Any, X: Any, r: Any) -> tuple[Array, Array]:
+    """The norms, each (N,), of the sums that make S_i for residuals of the sizes r (M,): of its row for c, and of the rest.
+
+    The row stands in S_i twice: ‖S_i‖₂ is at most row + rest, ‖S_i‖_F at most √2 row + rest.
+    """
+    X, r = _array(X), np.abs(_array(r))
+    _, slope, bend = jet_errors(net.activation, net.w, net.eta, X).sizes
+    c, q, scale = _factors(net, X)
+    return scale / len(X) * ((r * q) @ slope), scale / len(X) * c * ((r * q**2) @ bend)
+
+
+def _factors(net: Any, X: Array) -> tuple[Array, Array, float]:
+    """(|c| (N,), q = |(1, x)| (M,), N^(-β))."""
+    return np.abs(_array(net.c)), np.sqrt(1 + np.square(X).sum(1)), float(net.width) ** -net.beta

@@ -10,7 +10,7 @@ import torch
 
 from nntk_accelerated import ACTIVATIONS
 from nntk_accelerated.activations import ERROR
-from tests.jet_errors import jet_errors, terms
+from tests.jet_errors import block_terms, jet_errors, terms
 from tests.tolerances import EPS
 
 Array = np.ndarray
@@ -87,20 +87,60 @@ class Net:
         self.w, self.eta, self.c, self.activation, self.beta, self.width = w, eta, c, activation, 0.75, len(c)
 
 
+def blocks(net: Net, X: Array, r: Array) -> Array:
+    """S_i (N, d+2, d+2) by its definition (E4)."""
+    _, slope, bend = (jet.numpy() for jet in ACTIVATIONS[net.activation].jets(torch.tensor(X @ net.w.T + net.eta), 2))
+    unit, x1 = net.width**-net.beta / len(X), np.column_stack([X, np.ones(len(X))])
+    S = np.zeros((net.width, X.shape[1] + 2, X.shape[1] + 2))
+    S[:, 0, 1:] = S[:, 1:, 0] = unit * (r[:, None] * slope).T @ x1
+    S[:, 1:, 1:] = unit * np.einsum("m,mi,mk,ml->ikl", r, net.c * bend, x1, x1)
+    return S
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_block_terms_bound_a_block_and_its_parts(name: str, dim: int) -> None:
+    """For residuals of any signs, each part alone and the whole in both norms; and one point alone attains much of them."""
+    w, eta, X = numbers(dim, 3.0)
+    rng = np.random.default_rng(dim)
+    net = Net(w, eta, rng.uniform(-1, 1, len(w)), name)
+    for some in (X, X[:1]):
+        r = rng.uniform(-1, 1, len(some))
+        S, (row, rest) = blocks(net, some, r), block_terms(net, some, r)
+        for size, bound in (
+            (np.linalg.norm(S[:, 0], axis=1), row),
+            (np.linalg.norm(S[:, 1:, 1:], axis=(1, 2)), rest),
+            (np.linalg.norm(S, 2, (1, 2)), row + rest),
+            (np.linalg.norm(S, axis=(1, 2)), 2**0.5 * row + rest),
+        ):
+            assert (size <= bound * (1 + 1e-12)).all()
+            assert len(some) > 1 or (size / bound).max() >= 0.02
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_the_block_terms_grow_with_the_residuals(name: str) -> None:
+    """They are linear in |r|, so that errors of r may stand in its place; `Terms.blocks` has them at the terms of r."""
+    w, eta, X = numbers(2, 3.0)
+    net, r = Net(w, eta, np.linspace(-1, 1, len(w)), name), np.linspace(-1, 2, len(X))
+    once, thrice, found = block_terms(net, X, r), block_terms(net, X, -3 * torch.tensor(r)), terms(net, X, r)
+    for a, b in zip(once, thrice, strict=True):
+        np.testing.assert_allclose(b, 3 * a, rtol=1e-13)
+    row, rest = block_terms(net, X, found.outputs)
+    np.testing.assert_allclose(found.blocks, 2 * row + rest, rtol=1e-13)
+
+
 @pytest.mark.parametrize("name", SMOOTH)
 def test_the_terms_bound_what_is_summed(name: str) -> None:
     """|f|, ‖S_i‖ and ‖J_i‖ by their definitions stay below their terms, and are not small beside them."""
     w, eta, X = numbers(2, 3.0)
     rng = np.random.default_rng(0)
     c = rng.uniform(-1, 1, len(w))
-    value, slope, bend = (jet.numpy() for jet in ACTIVATIONS[name].jets(torch.tensor(X @ w.T + eta), 2))
+    value, slope = (jet.numpy() for jet in ACTIVATIONS[name].jets(torch.tensor(X @ w.T + eta), 1))
     scale, x1 = len(c) ** -0.75, np.column_stack([X, np.ones(len(X))])
     r = np.ones(len(X))  # of one sign, so that little cancels
     y = scale * value @ c - r
     J = scale * np.concatenate([value[:, :, None], (c * slope)[:, :, None] * x1[:, None]], 2)
-    S = np.zeros((len(c), 4, 4))
-    S[:, 0, 1:] = S[:, 1:, 0] = scale / len(X) * (r[:, None] * slope).T @ x1
-    S[:, 1:, 1:] = scale / len(X) * np.einsum("m,mi,mk,ml->ikl", r, c * bend, x1, x1)
+    S = blocks(Net(w, eta, c, name), X, r)
     found = terms(Net(w, eta, c, name), X, y)
     for size, bound in (
         (np.abs(r), found.outputs),

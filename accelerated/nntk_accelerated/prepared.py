@@ -68,9 +68,9 @@ class PreparedNetwork:
 
     def step(self, damping: float, alpha: float = 1.0) -> NewtonStep:
         """The exact step -α (H + γ_N I)⁻¹ Jᵀr/M (E6) for γ_N > 0, as `newton_step`; outputs and S are not computed again."""
-        gamma_n, size = positive("damping", damping), positive("alpha", alpha)
+        damping, size = positive("damping", damping), positive("alpha", alpha)
         with memory_guard(self.instance), torch.no_grad():
-            return take(self.instance, gamma_n, size, curvature=True, known=(self.residual, self.S))
+            return take(self.instance, damping, size, curvature=True, known=(self.residual, self.S))
 
 
 def prepare(net: Any, X: Any, y: Any, *, precision: str | None = None, chunk: int | None = None) -> PreparedNetwork:

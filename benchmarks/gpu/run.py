@@ -380,11 +380,11 @@ def _no_device(found: Mapping[str, Any], device: str) -> tuple[str, int] | None:
             if card
             else (f"{why}, and no GPU is seen", 0)
         )
-    if "numpy" in found["missing"]:
-        return "no GPU run: NumPy is not installed", 2
     if device == "cuda" and found["gpu"] is None:
         hint = ", though the machine has one: PYTHON=... make gpu takes another Python" if card else ""
         return f"no GPU: torch {torch} finds no CUDA device{hint}; nothing was run", 0
+    if "numpy" in found["missing"]:
+        return "no GPU run: NumPy is not installed", 2
     if device == "cuda" and found["gpu"].get("error"):
         return f"no GPU run: {found['gpu']['error']}", 1
     return None

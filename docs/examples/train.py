@@ -12,7 +12,7 @@ import os
 
 import torch
 
-from nntk_accelerated import IndefiniteError, RegularizedNewton, ShallowNet, init_process_group
+from nntk_accelerated import IndefiniteError, RegularizedNewton, ShallowNet, init_process_group, regularization
 from nntk_proofs_checks.data import default_data
 
 
@@ -37,7 +37,7 @@ def main() -> None:
         net = net.shard()
     first = not distributed or torch.distributed.get_rank() == 0
     optimizer = RegularizedNewton(net, options.gamma, on_indefinite=options.on_indefinite)
-    unit = options.width ** (2 * options.beta - 1)
+    unit = regularization(1.0, options.width, options.beta)
     for k in range(options.steps):
         try:
             step = optimizer.step(X, y)
@@ -47,7 +47,7 @@ def main() -> None:
             break
         if first:
             print(
-                f"step {k}: loss {step.loss:.15e}  gamma {step.damping * unit:.4g}  residual {step.residual:.1e}  "
+                f"step {k}: loss {step.loss:.15e}  gamma {step.damping / unit:.4g}  residual {step.residual:.1e}  "
                 f"negative eigenvalues {step.negative_eigenvalues}  {step.certificate.verdict}"
             )
     if distributed:

@@ -163,9 +163,9 @@ class _Ratio:
 def _ratio(net: Network, X: Array, y: Array, gamma: float, alpha: float, label: str) -> _Ratio:
     """Both sides of (E17) with all rounding errors; infinite where D is not proved positive definite.
 
-    The step comes from the accelerated package, everything else from the definitions in NumPy. With A = H + μI ⪰ D and g = ∇L
-    the computed Δ̂ = Δ + e has |Ae| ≤ η(|A||Δ̂| + α|g|) + δA|Δ̂| + αδg: η is the residual that the step reports, δA and δg are
-    the rounding errors of A and g, with which it was measured. So |eᵢ| ≤ |e| ≤ |Ae|/λ_min(D).
+    The step comes from the accelerated package, everything else from the definitions in NumPy. With A = H + γ_N I ⪰ D and
+    g = ∇L the computed Δ̂ = Δ + e has |Ae| ≤ η(|A||Δ̂| + α|g|) + δA|Δ̂| + αδg: η is the residual that the step reports, δA and δg
+    are the rounding errors of A and g, with which it was measured. So |eᵢ| ≤ |e| ≤ |Ae|/λ_min(D).
     """
     M, q = len(X), math.sqrt(1 + float((X * X).sum(axis=1).max()))
     step = newton_step(to_torch(net), torch.tensor(X), torch.tensor(y), gamma, alpha=alpha)
@@ -182,16 +182,16 @@ def _ratio(net: Network, X: Array, y: Array, gamma: float, alpha: float, label: 
         longest[part] = np.sqrt((formulas.jacobian(s) ** 2).sum(axis=2)).max(axis=0)
         eigen[part] = np.linalg.eigvalsh(S)[:, 0]
         sizes[part] = np.sqrt((S * S).sum(axis=(1, 2)))
-    mu = step.damping
-    block_error = block_error + 16 * (net.dim + 2) ** 2 * _U * (sizes + mu)
-    least_low, least_high = mu + eigen - block_error, mu + eigen + block_error
+    damping = step.damping
+    block_error = block_error + 16 * (net.dim + 2) ** 2 * _U * (sizes + damping)
+    least_low, least_high = damping + eigen - block_error, damping + eigen + block_error
     if not least_low.min() > 0:
         return _Ratio(label, 0.0, math.inf)
 
     frobenius = math.sqrt(M * float(((longest + jacobian_error) ** 2).sum()))
     spread = math.sqrt(M * float((jacobian_error**2).sum()))  # of J, Frobenius
     size_r = float(np.linalg.norm(r)) + math.sqrt(M) * error.residual
-    A = frobenius**2 / M + float(sizes.max()) + mu
+    A = frobenius**2 / M + float(sizes.max()) + damping
     A_error = 2 * frobenius * (spread + (net.width * (net.dim + 2) + M) * _U * frobenius) / M + float(block_error.max())
     gradient = frobenius * size_r / M
     gradient_error = (spread * size_r + frobenius * (math.sqrt(M) * error.residual + (M + 8) * _U * size_r)) / M

@@ -40,6 +40,7 @@ from nntk_accelerated import (
     outputs,
     regularization,
 )
+from tests.jet_errors import block_terms, terms
 from tests.tolerances import EPS, THRESHOLD
 
 TARGET = 32.0
@@ -54,11 +55,6 @@ PRECISIONS = {
 
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 every_precision = pytest.mark.parametrize("precision", PRECISIONS)
-
-
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +103,8 @@ def case(seed: int, N: int, d: int, M: int, activation: str = "tanh") -> Case:
 class Errors:
     """In units of THRESHOLD·eps: what f (M,), JJᵀ/M, S (of its blocks) and g may be off by in their 2-norms; J = ‖J‖_F's size.
 
-    An error of a jet is relative to max(1, |σ⁽ᵏ⁾|), and that of z, relative to |w||x| + |η|, moves it by the next derivative.
-    Some d+2 operations lead to an entry of J, N more to one of f, and M to a sum over the data.
+    They are `terms` times numbers of operations: some d+2 lead to an entry of J, N more to one of f, M to a sum over the
+    data.
     """
 
     f: Tensor
@@ -122,21 +118,18 @@ class Errors:
         return self.JJ + self.S
 
 
+def residual_hessian_size(k: Case, r: Tensor) -> float:
+    """A bound of ‖S‖₂, of the sums of its terms' sizes, for residuals of the sizes r (M,)."""
+    row, rest = block_terms(*k.at()[:2], r)
+    return float((row + rest).max())
+
+
 def errors(k: Case) -> Errors:
     N, d, M = k.shape
-    c, w, eta = k.theta[:, 0].abs(), k.theta[:, 1:-1], k.theta[:, -1]
-    entry = ACTIVATIONS[k.activation]
-    z = k.X @ w.t() + eta
-    reach = k.X.abs() @ w.abs().t() + eta.abs()
-    third = torch.as_tensor(entry.bounds(z.abs())[3])
-    b0, b1, b2 = (jet.abs() for jet in entry.jets(z.clone(), 2))
-    value, slope, bend = (jet.clamp_min(1) + after * reach for jet, after in ((b0, b1), (b1, b2), (b2, third)))
-    q = (1 + k.X.square().sum(1)).sqrt()[:, None]
-    terms, r = k.scale * (value @ c), (k.f(k.theta) - k.y).abs()
-    f = (N + d + 2) * (terms + k.y.abs())
-    J = k.scale * float(torch.hypot(value, c * q * slope).norm())
-    off = (M + d + 2) * r + f
-    S = float((k.scale / M * (off[:, None] * (slope * q + c * bend * q * q)).sum(0)).max())
+    net, X, y = k.at()
+    sizes, r = terms(net, X, y), (k.f(k.theta) - k.y).abs()
+    f, J = (N + d + 2) * torch.from_numpy(sizes.outputs), float(np.linalg.norm(sizes.jacobian))
+    S = residual_hessian_size(k, (M + d + 2) * r + f)
     g = J * ((M + d + 2) * float(r.norm()) + float(f.norm())) / M
     return Errors(f, J, (M + d + 2) * J * J / M, S, g)
 
@@ -201,13 +194,13 @@ def judged(k: Case, step: NewtonStep, precision: str, *, curvature: bool = True,
     H = t.H if curvature else t.J.t() @ t.J / t.M
     A, update = H + step.damping * torch.eye(len(H), dtype=torch.float64), host(step.update).reshape(-1)
     values = torch.linalg.eigvalsh(A)
-    terms = float(values.abs().max()) * float(update.norm()) + alpha * float(t.g.norm())
+    size = float(values.abs().max()) * float(update.norm()) + alpha * float(t.g.norm())
     data = off_by((t.error.H + step.damping) * float(update.norm()) + alpha * t.error.g, precision)
-    most = TARGET * eps_of(precision) * (terms + alpha * t.error.J * float(t.r.norm()) / t.M) + data
+    most = TARGET * eps_of(precision) * (size + alpha * t.error.J * float(t.r.norm()) / t.M) + data
     left = float((A @ update + alpha * t.g).norm())
     assert left <= most
     assert step.residual >= 0
-    assert left <= step.residual * terms + data + off_by(terms, precision)
+    assert left <= step.residual * size + data + off_by(size, precision)
     assert abs(step.gradient_norm - float(t.g.norm())) <= off_by(t.error.g, precision)
     assert abs(step.loss - float(k.loss(k.theta))) <= loss_error(t, precision)
     assert step.certificate.verdict != ("indefinite" if float(values[0]) > 0 else "positive definite")
@@ -315,10 +308,9 @@ def test_a_wide_net_whose_hessian_is_not_formed(activation: str, precision: str,
     (g,) = torch.autograd.grad(k.loss(theta), theta, create_graph=True)
     update = host(step.update)
     (product,) = torch.autograd.grad(g, theta, update)
-    error, length, g = errors(k), float(update.norm()), g.detach()
-    # ‖S‖ ≤ error.S/44, which counts M + d + 2 = 44 operations
-    terms = (error.J**2 / 40 + error.S / 44 + step.damping) * length + float(g.norm())
-    promised = TARGET * eps_of(precision) * (terms + error.J * float((k.f(k.theta) - k.y).norm()) / 40)
+    error, length, g, r = errors(k), float(update.norm()), g.detach(), k.f(k.theta) - k.y
+    size = (error.J**2 / 40 + residual_hessian_size(k, r) + step.damping) * length + float(g.norm())
+    promised = TARGET * eps_of(precision) * (size + error.J * float(r.norm()) / 40)
     left = float((product + step.damping * update + g).norm())
     assert left <= promised + off_by((error.H + step.damping) * length + error.g, precision)
     assert left <= 1e-2 * float(g.norm())  # where Δ = 0 leaves ‖g‖

@@ -5,6 +5,7 @@ The parts here are small stand-ins in processes of their own; a rehearsal on the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -92,6 +93,7 @@ def go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         ({"versions": {"torch": None}, "gpu": None, "card": False}, 0, "has no torch, and no GPU is seen"),
         ({"versions": {"torch": None}, "gpu": None}, 2, "PYTHON=... make gpu"),
         ({"missing": {"numpy": "nothing can be run"}}, 2, "NumPy is not installed"),
+        ({"missing": {"numpy": "nothing can be run"}, "gpu": None, "card": False}, 0, "finds no CUDA device; nothing was run"),
         ({"gpu": FOUND["gpu"] | {"error": "RuntimeError: broken"}}, 1, "RuntimeError: broken"),
         (None, 1, "does not come back"),
     ],
@@ -305,18 +307,36 @@ def eventually(true: Any, seconds: float = 60.0) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_what_was_finished_is_kept(number: signal.Signals, tmp_path: Path) -> None:
+def test_what_was_finished_is_kept(tmp_path: Path) -> None:
+    """Each signal stops a run of its own, side by side: they mostly wait."""
     path = os.pathsep.join([str(ROOT), *(str(ROOT / folder) for folder in ("reference", "accelerated", "proofs_checks"))])
-    command = [sys.executable, "-c", DRIVER, str(tmp_path)]
-    child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
-    file = tmp_path / "gpu.json"
-    assert eventually(lambda: file.exists() and len(results := report(tmp_path)["results"]) == 2 and "summary" in results[1])
-    part_pid = int(report(tmp_path)["results"][1]["summary"])
+    children: dict[signal.Signals, subprocess.Popen[str]] = {}
+    with contextlib.ExitStack() as held:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            (tmp_path / number.name).mkdir()
+            children[number] = held.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", DRIVER, str(tmp_path / number.name)],
+                    cwd=ROOT,
+                    env={**os.environ, "PYTHONPATH": path},
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            held.callback(children[number].kill)  # where this test fails
+        for number, child in children.items():
+            stop(number, child, tmp_path / number.name)
+
+
+def stop(number: signal.Signals, child: subprocess.Popen[str], folder: Path) -> None:
+    """Send it once the second part has reported, and look at what it leaves."""
+    file = folder / "gpu.json"
+    assert eventually(lambda: file.exists() and len(results := report(folder)["results"]) == 2 and "summary" in results[1])
+    part_pid = int(report(folder)["results"][1]["summary"])
     assert alive(part_pid)
     child.send_signal(number)
     said, _ = child.communicate(timeout=60)
-    record = report(tmp_path)
+    record = report(folder)
     assert record["results"][0]["complete"]
     assert record["results"][1]["tests"] == [TEST]
     assert not record["results"][1]["complete"]
