@@ -23,7 +23,7 @@ BEFORE = [
     ("diagonal", "absolute-diagonal"),
     ("gradient", "cg"),
     ("levenberg-marquardt", "scaled-damping"),
-    *[(f"{matrix}-damping", f"scaled-{matrix}") for matrix in ("newton", "gauss-newton", "diagonal", "per-tensor", "per-neuron")],
+    *[(f"{matrix}-damping", f"scaled-{matrix}") for matrix in ("newton", "gauss-newton", "diagonal", "per-tensor")],
     *[("newton-damping", f"{matrix}-damping") for matrix in ("saddle-free", "clipped-eigenvalues")],
     ("newton-damping-rate", "gauss-newton-damping-rate"),
 ]
