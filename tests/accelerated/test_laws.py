@@ -29,8 +29,8 @@ def mean_is(values: torch.Tensor, expected: float, variance: float) -> bool:
 def test_output_weights_follow_their_law(name: str) -> None:
     c, twin = drawn(name).c.detach(), nntk_reference.LAWS[name]
     second, fourth = float(twin.second_moment), float(twin.fourth_moment)
-    assert twin.symmetric
-    assert mean_is(c, 0.0, second)
+    if twin.symmetric:
+        assert mean_is(c, 0.0, second)
     assert mean_is(c**2, second, fourth - second**2)
     assert float(c.abs().max()) <= LAWS[name].bound
     assert abs(float((c**2).var()) - (fourth - second**2)) <= 0.1 * fourth

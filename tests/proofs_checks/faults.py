@@ -3,6 +3,8 @@
     python tests/proofs_checks/faults.py --write             # docs/faults.md from the table
     python tests/proofs_checks/faults.py --measure [NAME …]  # run the claims under the faults, and print their marks
 
+NAME is a fault or the id of a claim: of faults those that are named are planted, of claims those run; where none is, all are.
+
 A fault replaces a function of the real code, wherever it was imported to, and every claim runs as it always does. A claim that
 never calls the function cannot notice; a faultless run of every claim finds out which do (`calls`).
 """
@@ -10,7 +12,7 @@ never calls the function cannot notice; a faultless run of every claim finds out
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, wraps
@@ -131,18 +133,15 @@ def verdict(name: str) -> Verdict:
 
 
 @cache
-def calls() -> Mapping[str, frozenset[tuple[Any, str]]]:
-    """The faults' functions (owner, name) that each claim calls when nothing is wrong."""
-    out = {}
-    for claim in IDS:
-        seen: set[tuple[Any, str]] = set()
-        with patching() as monkeypatch:
-            for owner, name in {(f.owner, f.name) for f in FAULTS.values()}:
-                original = vars(owner)[name]
-                put(monkeypatch, owner, original, _recording(original, seen, (owner, name)), name)
-            assert verdict(claim) is Verdict.HOLDS, claim
-        out[claim] = frozenset(seen)
-    return out
+def calls(claim: str) -> frozenset[tuple[Any, str]]:
+    """The faults' functions (owner, name) that the claim calls when nothing is wrong."""
+    seen: set[tuple[Any, str]] = set()
+    with patching() as monkeypatch:
+        for owner, name in {(f.owner, f.name) for f in FAULTS.values()}:
+            original = vars(owner)[name]
+            put(monkeypatch, owner, original, _recording(original, seen, (owner, name)), name)
+        assert verdict(claim) is Verdict.HOLDS, claim
+    return frozenset(seen)
 
 
 def _recording(original: Any, seen: set[tuple[Any, str]], key: tuple[Any, str]) -> Any:
@@ -156,11 +155,11 @@ def _recording(original: Any, seen: set[tuple[Any, str]], key: tuple[Any, str]) 
     return property(recorded) if isinstance(original, property) else recorded
 
 
-def measured(fault: Fault) -> dict[str, str]:
+def measured(fault: Fault, claims: Sequence[str] = IDS) -> dict[str, str]:
     """The fault's marks, by running the claims."""
-    found = dict.fromkeys(IDS, NOT_CALLED)
-    for claim in IDS:
-        if (fault.owner, fault.name) in calls()[claim]:
+    found = dict.fromkeys(claims, NOT_CALLED)
+    for claim in claims:
+        if (fault.owner, fault.name) in calls(claim):
             with planted(fault):
                 found[claim] = MARKS[verdict(claim)]
     return found
@@ -753,10 +752,14 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--write"]:
         DOCUMENT.write_text(rendered(), encoding="utf-8")
     elif sys.argv[1:2] == ["--measure"]:
-        for name in sys.argv[2:] or FAULTS:
-            found = measured(FAULTS[name])
-            print(name, "as before" if found == FAULTS[name].marks else "CHANGED", flush=True)
+        if unknown := set(sys.argv[2:]) - {*FAULTS, *IDS}:
+            sys.exit(f"neither faults nor claims: {', '.join(sorted(unknown))}")
+        claims = [claim for claim in IDS if claim in sys.argv[2:]] or list(IDS)
+        for name in [name for name in FAULTS if name in sys.argv[2:]] or FAULTS:
+            found = measured(FAULTS[name], claims)
+            marked = {claim: FAULTS[name].marks[claim] for claim in claims}
+            print(name, "as before" if found == marked else "CHANGED", flush=True)
             for field, mark in (("refuted", "R"), ("undecided", "U"), ("holds", ".")):
-                print(f'    {field}="{" ".join(claim for claim in IDS if found[claim] == mark)}",', flush=True)
+                print(f'    {field}="{" ".join(claim for claim in claims if found[claim] == mark)}",', flush=True)
     else:
         sys.exit(__doc__)

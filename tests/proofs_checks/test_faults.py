@@ -9,8 +9,8 @@ import pytest
 from nntk_reference import Verdict
 from tests.proofs_checks.faults import DOCUMENT, FAULTS, IDS, MARKS, NOT_CALLED, marks, measured, planted, rendered, verdict
 
-# in the order of what they cost: up to two seconds here, and three to ten
-_CHEAP = (
+# in the order of what they cost: up to two seconds here, then those not named, and three to ten
+_CHEAPEST = (
     "indefinite",
     "push-through",
     "nntk-bound",
@@ -21,6 +21,7 @@ _CHEAP = (
     "positive-definite",
 )
 _DEAR = ("initial-fluctuations", "vanishing-gamma", "limit-equation", "linearization", "sharp-rate")
+_CHEAP = (*_CHEAPEST, *(claim for claim in IDS if claim not in (*_CHEAPEST, *_DEAR)))
 
 
 def _cases() -> Iterator[tuple[str, str]]:
@@ -33,7 +34,7 @@ def _cases() -> Iterator[tuple[str, str]]:
     yield from ((name, claim) for name, claims in chosen.items() for claim in claims)
     for claim in IDS:
         if claim not in covered:
-            yield next((name, claim) for name, fault in FAULTS.items() if claim in fault.expected)
+            yield from [(name, claim) for name, fault in FAULTS.items() if claim in fault.expected][:1]
 
 
 def test_a_fault_is_gone_when_it_is_over() -> None:
@@ -51,7 +52,6 @@ def test_fault_is_noticed(name: str, claim: str) -> None:
 
 
 def test_every_claim_notices_a_fault() -> None:
-    assert {*_CHEAP, *_DEAR} == set(IDS)
     assert {claim for fault in FAULTS.values() for claim in fault.expected} == set(IDS)
 
 

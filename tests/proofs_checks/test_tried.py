@@ -59,14 +59,14 @@ def test_the_law_is_the_papers() -> None:
 # ------------------------------------------------------------------------------------------------------------ one that is new
 
 
-def _swish(z: Tensor, order: int) -> tuple[Tensor, ...]:
+def _jets(z: Tensor, order: int) -> tuple[Tensor, ...]:
     s = torch.sigmoid(z)
     slope = s + z * s * (1 - s)
     return (z * s, slope, s * (1 - s) * (2 + z * (1 - 2 * s)))[: order + 1]
 
 
 @pytest.fixture
-def swish(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def new(registries: None) -> Iterator[str]:
     """z·logistic(z), registered in both packages for one test."""
     logistic = activation("logistic")
 
@@ -78,40 +78,37 @@ def swish(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         size = logistic.strip.bound(y, ar)[0]
         return y * size, size
 
-    for registry in (ACTIVATIONS, nntk_accelerated.ACTIVATIONS):
-        monkeypatch.setitem(registry, "swish", None)
-        del registry["swish"]  # so that the registry is restored without it
     nntk_reference.register(
         nntk_reference.Activation(
-            "swish",
+            "new",
             jets,
             lambda ar: (math.inf, ar.number(1.1), ar.number(0.5)),
             strip=nntk_reference.Strip(math.pi, bound),
         )
     )
     nntk_accelerated.register(
-        nntk_accelerated.Activation("swish", lambda z: z * torch.sigmoid(z), _swish, lambda t: (t, 1.1, 0.5, 0.5))
+        nntk_accelerated.Activation("new", lambda z: z * torch.sigmoid(z), _jets, lambda t: (t, 1.1, 0.5, 0.5))
     )
     certify.cache_clear()
-    yield "swish"
+    yield "new"
     certify.cache_clear()
 
 
-def test_a_new_activation_is_tried_where_it_fits(swish: str) -> None:
+def test_a_new_activation_is_tried_where_it_fits(new: str) -> None:
     """Unbounded, on a strip: by claims about limit kernels at full effort, by those about networks from default effort on."""
-    assert [swish in with_limit_kernel(effort) for effort in Effort] == [False, False, True]
-    assert [swish in of_spectral_decay(effort) for effort in Effort] == [False, False, False]
-    assert [swish in of_networks(effort) for effort in Effort] == [False, True, True]
+    assert [new in with_limit_kernel(effort) for effort in Effort] == [False, False, True]
+    assert [new in of_spectral_decay(effort) for effort in Effort] == [False, False, False]
+    assert [new in of_networks(effort) for effort in Effort] == [False, True, True]
 
 
-def test_an_activation_of_one_package_is_not_tried_on_networks(swish: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(nntk_accelerated.ACTIVATIONS, swish)
-    assert swish not in of_networks(Effort.FULL)
-    assert swish in with_limit_kernel(Effort.FULL)
+def test_an_activation_of_one_package_is_not_tried_on_networks(new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(nntk_accelerated.ACTIVATIONS, new)
+    assert new not in of_networks(Effort.FULL)
+    assert new in with_limit_kernel(Effort.FULL)
 
 
 @pytest.mark.parametrize("effort", [Effort.QUICK, Effort.DEFAULT])
-def test_claims_about_networks_hold_for_it(swish: str, effort: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_about_networks_hold_for_it(new: str, effort: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set()
     for module in (push_through, indefinite, update_bound):
         original = module.sample_network
@@ -131,9 +128,9 @@ def test_claims_about_networks_hold_for_it(swish: str, effort: Effort, monkeypat
         assert names == set(of_networks(Effort.FULL if module is push_through else effort))
 
 
-def test_a_claim_about_limit_kernels_holds_for_it(swish: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_about_limit_kernels_holds_for_it(new: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_step, "GRIDS", dict.fromkeys(Effort, ()))
     monkeypatch.setattr(one_step, "with_limit_kernel", lambda effort: with_limit_kernel(effort)[-1:])
     finding = one_step.CLAIM.check(line(3), Effort.FULL)
     assert finding.verdict is Verdict.HOLDS, finding.why
-    assert swish in finding.why
+    assert new in finding.why

@@ -60,9 +60,10 @@ def test_the_targets_are_the_references_steps() -> None:
 
 
 def test_every_activation_of_the_theory_is_tried_tanh_most_often() -> None:
+    """Where there are more of them than rows between those of tanh, the ladder needs rows."""
     names = [at.objective.activation for at in ladder("definite", 0, "float64")]
-    assert set(names) == set(activations()) == {"tanh", "erf", "sin", "logistic", "softplus", "gelu"}
-    assert names[::2] == ["tanh"] * 6
+    assert set(names) == set(activations())
+    assert set(names[::2]) == {"tanh"}
 
 
 def test_an_activation_registered_later_is_tried_and_changes_no_other_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,10 +173,19 @@ def test_the_backward_limit_is_that_of_the_condition_of_the_blocks(dtype: str) -
 
 @pytest.mark.parametrize("dtype", EPS)
 def test_both_sides_of_the_backward_limit(dtype: str) -> None:
-    """A residual along A's strongest mode, of 0.9 of what is allowed beside the rounding of θ_next, and of 1.2 of it."""
+    """A residual along A's strongest mode, of 0.9 of what is allowed beside the rounding of θ_next, and of 1.2 of it.
+
+    No step leaves a residual of a |Δ| λ/a or more along a mode of eigenvalue λ. So the cases are those where what is allowed,
+    `limit` a |Δ|, is less than half of that for the strongest mode, for which the iteration converges.
+    """
+    tried = 0
     for at, target in targets(dtype):
         limit = target.backward_limit(dtype)
-        strongest = np.linalg.eigh(target.matrix)[1][:, -1]
+        eigenvalues, modes = np.linalg.eigh(target.matrix)
+        strongest = modes[:, -1]
+        if limit * at.start.matrix_size > 0.5 * eigenvalues[-1]:
+            continue
+        tried += 1
         for share, good in ((0.9, True), (1.2, False)):
             step = target.step
             for _ in range(20):  # what is allowed depends on the step
@@ -184,6 +194,7 @@ def test_both_sides_of_the_backward_limit(dtype: str) -> None:
                 residual = share * limit * scale * strongest + np.copysign(rounding, strongest)
                 step = solved(target.matrix, residual - at.start.gradient)
             assert (target.backward_error(step, dtype) <= limit) == good
+    assert tried >= 12
 
 
 def test_the_push_through_form_needs_the_condition_of_the_blocks() -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nntk.crosscheck import CHECKS, Report, check_optimizer, diagnosis
+from nntk.crosscheck import CHECKS, Report, check_optimizer, diagnosis, testing
 from nntk_reference import Verdict
 from tests.nntk import optimizers
 
@@ -173,7 +173,7 @@ def test_undecided_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPa
         ]
         return replace(report, results=tuple(results))
 
-    monkeypatch.setattr("nntk.crosscheck.testing.check_optimizer", undecided)
+    monkeypatch.setattr(testing, "check_optimizer", undecided)
     result = pytester.runpytest_inprocess(*given("right_numpy"), *QUICK, "-k", "data-duplication")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["undecided: nothing to see", "definite: exact Newton, to *", "undecided: data-duplication"])

@@ -14,6 +14,8 @@ from nntk.planning.numbers import Request
 from nntk.planning.plan import make_plan
 from nntk_proofs_checks import Problem
 from nntk_reference import (
+    ACTIVATIONS,
+    LAWS,
     DegenerateKernelError,
     InputError,
     UnknownActivationError,
@@ -39,11 +41,10 @@ SIX = Problem(np.linspace(-1, 1, 6)[:, None], np.array([1.0, 0, 2, 0, 1, 3]), "s
         (
             ["--activation", "tahn"],
             "",
-            "--activation: expected one of tanh, erf, sin, logistic, softplus, gelu, relu, square, "
-            "got 'tahn' (did you mean 'tanh'?)",
+            f"--activation: expected one of {', '.join(ACTIVATIONS)}, got 'tahn' (did you mean 'tanh'?)",
         ),
-        (["--activation", "xxxx"], "", "square, got 'xxxx'"),
-        (["--law", "norml"], "", "--law: expected one of uniform, rademacher, normal, got 'norml' (did you mean 'normal'?)"),
+        (["--activation", "xxxx"], "", f"{list(ACTIVATIONS)[-1]}, got 'xxxx'"),
+        (["--law", "norml"], "", f"--law: expected one of {', '.join(LAWS)}, got 'norml' (did you mean 'normal'?)"),
         (["--json", "/no/such/folder/plan.json"], "", "--json: expected a file that can be written"),
         ([], "x,y\n0,1\n", "expected at least 2 points, got 1"),
         (
