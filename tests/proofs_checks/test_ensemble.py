@@ -56,7 +56,9 @@ def test_matched_targets_start_at_minus_y() -> None:
     run = ensemble.ensemble(problem, Setup(0.75, (8,), 1, steps=1, matched=True))[0][0]
     B, gamma = run.kernel, suitable_gamma(problem, Setup(0.75, (8,), 1))
     np.testing.assert_allclose(run.linear[1] - run.linear[0], np.linalg.solve(B + gamma * np.eye(6), B @ problem.y), rtol=1e-9)
-    assert np.isnan(run.taylor)
+    assert run.taylor is None
+    with pytest.raises(ValueError, match="measured where Setup"):
+        ensemble.collect([[run]], lambda run: run.taylor)
 
 
 def test_curvature_ratio_is_what_it_says() -> None:
@@ -64,8 +66,8 @@ def test_curvature_ratio_is_what_it_says() -> None:
     problem, setup = standardized(line(6)), Setup(0.75, (2**14,), 1, curvature_ratio=0.3)
     net = draw_network(problem, 0.75, 2**14, 7)
     S = residual_hessian(net, problem.X, outputs(net, problem.X) + problem.y)  # the residual is -y
-    gamma_n = regularization(suitable_gamma(problem, setup), 2**14, 0.75)
-    assert np.sqrt((S**2).sum(axis=(1, 2)).mean()) / gamma_n == pytest.approx(0.3, rel=0.05)
+    damping = regularization(suitable_gamma(problem, setup), 2**14, 0.75)
+    assert np.sqrt((S**2).sum(axis=(1, 2)).mean()) / damping == pytest.approx(0.3, rel=0.05)
 
 
 def test_laws() -> None:

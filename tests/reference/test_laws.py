@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from nntk_reference import LAWS, InitialLaw, OutputLaw, register_law, sample_network
+from nntk_reference import LAWS, InitialLaw, OutputLaw, limit_ntk, register_law, sample_network
 
 COUNT = 200_000
 DEVIATIONS = 6.0
@@ -98,3 +98,11 @@ def test_the_registry_is_left_as_it_was() -> None:
     assert list(LAWS)[:3] == ["uniform", "rademacher", "normal"]
     assert "a half" not in LAWS
     assert all(law.name == name for name, law in LAWS.items())
+
+
+def test_the_name_of_a_law_stands_for_it() -> None:
+    for name in LAWS:
+        by_name, by_law = (sample_network(4, 1, beta=0.75, seed=5, law=law) for law in (name, InitialLaw(name)))
+        np.testing.assert_array_equal(by_name.theta, by_law.theta)
+        X = np.array([[0.0], [1.0]])
+        np.testing.assert_array_equal(limit_ntk(X, "erf", law=name), limit_ntk(X, "erf", law=InitialLaw(name)))
