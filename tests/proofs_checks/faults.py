@@ -266,6 +266,38 @@ def _more_damping(original: Any) -> Any:
     return lambda ar, A, b: original(ar, formulas.add_diagonal(A, ar.number(1e-6)), b)
 
 
+def _followed(changed: Callable[..., Any]) -> Change:
+    """Another limit trajectory, from the original and its arguments."""
+    return lambda original: lambda B, gamma, y, start: changed(original, B, gamma, y, start)
+
+
+def _shorter(path: Callable[..., Any], B: Any, gamma: float, y: Any, start: Any) -> Any:
+    """(E11) with α = 0.9."""
+    states = [start]
+    for _ in path(B, gamma, y, start)[1:]:
+        states.append(states[-1] + 0.9 * (path(B, gamma, y, states[-1])[1] - states[-1]))
+    return np.array(states)
+
+
+def _right_only_at(t: int) -> Change:
+    return _result(lambda path, *_: np.concatenate([path[:1], np.repeat(path[t : t + 1], len(path) - 1, axis=0)]))
+
+
+_OF_ONE = "No other claim is about this trajectory."
+
+LIMIT_EQUATIONS: dict[str, tuple[Change, str]] = {
+    "γ 5 % smaller": (_followed(lambda path, B, gamma, y, start: path(B, 0.95 * gamma, y, start)), _OF_ONE),
+    "α = 0.9": (_followed(_shorter), _OF_ONE),
+    "targets 3 % larger": (_followed(lambda path, B, gamma, y, start: path(B, gamma, 1.03 * y, start)), _OF_ONE),
+    "targets 3 % smaller": (_followed(lambda path, B, gamma, y, start: path(B, gamma, 0.97 * y, start)), _OF_ONE),
+    "one step late": (_result(lambda path, *_: np.concatenate([path[:1], path[:-1]])), _OF_ONE),
+    "the first step for all t": (_right_only_at(1), "Right at one t: the claim is about the largest distance over t."),
+    "the last step for all t": (_right_only_at(-1), "Right at one t: the claim is about the largest distance over t."),
+    "no motion": (_result(lambda path, *_: np.repeat(path[:1], len(path), axis=0)), _OF_ONE),
+}
+"""Other equations than (E11) for the network to follow, which it must not, with the notes of their faults."""
+
+
 def _unbiased(update: torch.Tensor) -> torch.Tensor:
     return torch.cat([update[:, :-1], 0 * update[:, -1:]], dim=1)
 
@@ -682,15 +714,18 @@ FAULTS: dict[str, Fault] = {
         ),
         "Only `linearization` has this number.",
     ),
-    "limit equation: one step late": Fault(
+    **{
+        f"limit equation: {name}": Fault(
+            limit_equation, "_trajectory", change, marks(refuted="limit-equation"), note, late=True
+        )
+        for name, (change, note) in LIMIT_EQUATIONS.items()
+    },
+    "limit equation: γ 5 % larger": Fault(
         limit_equation,
         "_trajectory",
-        _result(lambda path, *_: np.concatenate([path[:1], path[:-1]])),
-        marks(
-            undecided="limit-equation",
-        ),
-        "Undecided where it ought to be refuted: the distance does not vanish, but whether it does is judged by whether it "
-        "exceeds its first median less often at larger widths, which any decrease will do.",
+        _followed(lambda path, B, gamma, y, start: path(B, 1.05 * gamma, y, start)),
+        marks(undecided="limit-equation"),
+        "Refuted at default effort. The difference has the sign of the nonlinear part, which hides it on few networks.",
         late=True,
     ),
     "statistics: log₂ N for ln N in the fits": Fault(
