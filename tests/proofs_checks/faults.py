@@ -290,11 +290,11 @@ FAULTS: dict[str, Fault] = {
         "state",
         _result(lambda s, *_: s._replace(slope=0 * s.slope, curvature=0 * s.curvature)),
         marks(
-            refuted="push-through positive-definite indefinite",
-            undecided="vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
+            refuted="push-through positive-definite",
+            undecided="indefinite vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
         ),
         "Undecided where a scale is derived from the size of S, which is 0: γ or the width is refused as input. In "
-        "`nntk-bound` s̄ = 0 makes (E18) an equality, which has no proof.",
+        "`nntk-bound` s̄ = 0 makes (E18) an equality, which has no proof; in `indefinite` k = 0, of which it says nothing.",
     ),
     "reference: S without 1/M": Fault(
         formulas,
