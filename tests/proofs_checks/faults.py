@@ -445,11 +445,12 @@ FAULTS: dict[str, Fault] = {
         "sample_network",
         _drawn(lambda net: (net.c, net.w, 0 * net.eta + net.eta[0])),
         marks(
-            refuted="limit-equation initial-fluctuations",
-            undecided="vanishing-updates linearization vanishing-gamma sharp-rate",
+            refuted="limit-equation vanishing-gamma initial-fluctuations",
+            undecided="vanishing-updates linearization sharp-rate",
             holds="push-through positive-definite indefinite nntk-bound exponential",
         ),
-        "The certified claims hold for every network, and the rate of `exponential` for this law, too, on average.",
+        "The certified claims hold for every network, and the rate of `exponential` for this law, too, on average. In "
+        "`vanishing-gamma` the law that decides is taken from another network, with another η.",
     ),
     "accelerated: σ'' has the wrong sign": Fault(
         accelerated_activations,
