@@ -29,23 +29,25 @@ class Start:
 
 
 @lru_cache(maxsize=8)
-def starts(problem: Problem, runs: int, beta: float | None = None, copies: int = 1) -> list[list[Start]]:
-    """Networks at initialization, `runs` of each of `WIDTHS`; β in turn from `BETAS` unless given.
+def starts(problem: Problem, runs: int, copies: int = 1, shift: tuple[float, float] = (0.0, 0.0)) -> list[list[Start]]:
+    """Networks at initialization, `runs` of each of `WIDTHS`; β in turn from `BETAS`.
 
-    `copies` of every neuron break their independence. The same arguments give the same list, which is kept.
+    `copies` of every neuron break their independence; `shift` is added to every c and every η, whose law is then symmetric no
+    more. The same arguments give the same list, which is kept.
     """
     X, out = torch.tensor(problem.X), []
     for width in WIDTHS:
         with one_thread(width):
-            out.append([_start(problem, X, width, index, beta, copies) for index in range(runs)])
+            out.append([_start(problem, X, width, index, copies, shift) for index in range(runs)])
     return out
 
 
-def _start(problem: Problem, X: torch.Tensor, width: int, index: int, beta: float | None, copies: int) -> Start:
-    exponent = BETAS[index % len(BETAS)] if beta is None else beta
+def _start(problem: Problem, X: torch.Tensor, width: int, index: int, copies: int, shift: tuple[float, float]) -> Start:
+    exponent = BETAS[index % len(BETAS)]
     net = draw_network(problem, exponent, width // copies, index)
-    if copies > 1:
+    if copies > 1 or any(shift):
         theta = np.concatenate([net.theta] * copies)
+        theta[:, [0, -1]] += shift
         net = Network.from_theta(theta, exponent, net.activation, negative_control=True)
     drawn = to_torch(net)
     return Start(exponent, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy())

@@ -322,11 +322,11 @@ FAULTS: dict[str, Fault] = {
         "state",
         _result(lambda s, *_: s._replace(slope=0 * s.slope, curvature=0 * s.curvature)),
         marks(
-            refuted="push-through positive-definite indefinite",
-            undecided="vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
+            refuted="push-through positive-definite",
+            undecided="indefinite vanishing-updates linearization limit-equation nntk-bound exponential sharp-rate",
         ),
         "Undecided where a scale is derived from the size of S, which is 0: γ or the width is refused as input. In "
-        "`nntk-bound` s̄ = 0 makes (E18) an equality, which has no proof.",
+        "`nntk-bound` s̄ = 0 makes (E18) an equality, which has no proof; in `indefinite` k = 0, of which it says nothing.",
     ),
     "reference: S without 1/M": Fault(
         formulas,
@@ -477,11 +477,12 @@ FAULTS: dict[str, Fault] = {
         "sample_network",
         _drawn(lambda net: (net.c, net.w, 0 * net.eta + net.eta[0])),
         marks(
-            refuted="limit-equation initial-fluctuations",
-            undecided="vanishing-updates linearization vanishing-gamma sharp-rate",
+            refuted="limit-equation vanishing-gamma initial-fluctuations",
+            undecided="vanishing-updates linearization sharp-rate",
             holds="push-through positive-definite indefinite nntk-bound exponential",
         ),
-        "The certified claims hold for every network, and the rate of `exponential` for this law, too, on average.",
+        "The certified claims hold for every network, and the rate of `exponential` for this law, too, on average. In "
+        "`vanishing-gamma` the law that decides is taken from another network, with another η.",
     ),
     "accelerated: σ'' has the wrong sign": Fault(
         accelerated_activations,

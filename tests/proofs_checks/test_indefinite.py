@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nntk_proofs_checks import CLAIMS, Effort, indefinite, run
-from nntk_reference import Verdict, activations, formulas, linalg
-from tests.proofs_checks.problems import line, problem
+from nntk_reference import Ball, Verdict, activations, formulas, linalg, sample_network
+from tests.proofs_checks.problems import line, plane, problem
 
 
 def _patched_blocks(monkeypatch: pytest.MonkeyPatch, change) -> None:
@@ -28,9 +28,59 @@ def test_indefinite_is_refuted_where_the_inertia_is_known(monkeypatch: pytest.Mo
     assert finding.verdict is Verdict.REFUTED, finding.why
 
 
-def test_the_control_of_indefinite_rests_on_the_inertia(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indefinite, "inertia", lambda A, ar: linalg.Inertia(0, 0, 0, len(A)))
-    assert run(CLAIMS["indefinite"], line(), Effort.QUICK).control.verdict is Verdict.UNDECIDED
+@pytest.mark.control
+@pytest.mark.parametrize("name", ["cholesky", "inertia"])
+def test_the_control_of_indefinite_takes_the_path_of_the_check(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs that always succeed make the control hold, on which the run fails."""
+    always = {"cholesky": lambda A, ar: A, "inertia": lambda A, ar: linalg.Inertia(len(A), 0, 0, 0)}
+    monkeypatch.setattr(indefinite, name, always[name])
+    control = run(CLAIMS["indefinite"], line(), Effort.QUICK).control
+    assert control.verdict is Verdict.HOLDS
+
+
+@pytest.mark.control
+def test_the_control_of_indefinite_is_held_against_k_minus_m() -> None:
+    """k is that of the same networks before they reach the data: of all neurons, N = M + 4 and M + 1."""
+    for data in (line(), line(3), plane()):
+        control = indefinite.control(data, Effort.QUICK)
+        assert control.verdict is Verdict.REFUTED
+        assert (control.number, control.relation, control.limit) == (0.0, "≥", 4.0)
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("what", ["0", "noise", "identity"])
+def test_the_control_of_indefinite_is_not_refuted_for_another_reason(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noise(S: np.ndarray, s: object) -> np.ndarray:
+        A = np.random.default_rng(0).standard_normal(S.shape)
+        return Ball(64).array(A + A.transpose(0, 2, 1))
+
+    changes = {"0": lambda S, s: 0 * S, "noise": noise, "identity": lambda S, s: 0 * S + np.eye(S.shape[1], dtype=int)}
+    _patched_blocks(monkeypatch, changes[what])
+    control = indefinite.control(line(), Effort.QUICK)
+    assert control.verdict is not Verdict.REFUTED
+    assert what == "noise" or "not for the reason stated" in control.why
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_k_is_counted_from_its_definition(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not from the blocks, which are what is under test: one that is lost has to be noticed where k - M is attained."""
+    monkeypatch.setattr(indefinite, "_MOST_PARAMETERS", dict.fromkeys(Effort, 0))
+    _patched_blocks(monkeypatch, lambda S, s: np.concatenate([S[:few], 0 * S[few:]]))
+    finding = run(CLAIMS["indefinite"], line(), Effort.QUICK).finding
+    assert finding.verdict is Verdict.REFUTED
+    assert finding.limit == 4
+    assert finding.number <= 2 * few
+
+
+def test_slopes_are_the_first_rows_of_the_blocks() -> None:
+    data = line(5)
+    net = sample_network(7, 1, beta=0.75, seed=0)
+    ar = Ball(64)
+    state = formulas.state(ar, net, data.X)
+    r = formulas.outputs(state) - ar.array(data.y)
+    wanted = formulas.residual_hessian(state, r)[:, 0, 1:] * len(data.y) / state.scale
+    difference = indefinite._slopes(state, r) - wanted
+    assert all(v.contains(0) and v.rad() < 1e-12 for v in difference.flat)
 
 
 @pytest.mark.parametrize(

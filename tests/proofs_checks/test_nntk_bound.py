@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 from flint import arb
 
 from nntk_proofs_checks import Effort, Finding, nntk_bound
 from nntk_proofs_checks.certify import conclude, settle, unit_interval
-from nntk_reference import Verdict, formulas
+from nntk_reference import Ball, Verdict, formulas
+from tests.proofs_checks.problems import DATA
 
 GRID = unit_interval(8)
 
@@ -39,6 +42,54 @@ def test_e18_fails_below_its_assumption(factor: str) -> None:
 def test_e18_holds_above_its_assumption(factor: str) -> None:
     comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
     assert conclude(comparisons, 1, "").verdict is Verdict.HOLDS
+
+
+REPLACED = {
+    "0": lambda solved: 0 * solved,
+    "a thousandfold": lambda solved: 1000 * solved,
+    "noise": lambda solved: Ball(64).array(np.random.default_rng(0).standard_normal(solved.shape)),
+}
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("what", REPLACED)
+@pytest.mark.parametrize("half", ["limit", "finite"])
+def test_a_kernel_that_is_wrong_refutes_the_check_and_not_the_control(
+    half: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control is refuted because γ or D breaks the assumption, and says so where the kernel is at fault."""
+    original = nntk_bound.symmetric_solve
+
+    def replaced(*args: Any) -> Any:
+        solved, *rest = original(*args)
+        return REPLACED[what](solved), *rest
+
+    monkeypatch.setattr(nntk_bound, "symmetric_solve", replaced)
+    assert getattr(nntk_bound, f"_{half}_check")(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+    control = getattr(nntk_bound, f"_{half}_control")(GRID, Effort.QUICK)
+    assert control.verdict is not Verdict.REFUTED
+    assert control.verdict is Verdict.HOLDS or "not for the reason stated" in control.why
+
+
+@pytest.mark.control
+@pytest.mark.parametrize("data", ["plane", "two points", "far apart", "large targets", "zero targets"])
+def test_the_controls_are_refuted_on_the_data_they_are_given(data: str) -> None:
+    for part in (nntk_bound._limit_control, nntk_bound._finite_control):
+        found, on_grid = (part(p, Effort.QUICK) for p in (DATA[data], GRID))
+        assert found.verdict is Verdict.REFUTED, found.why
+        assert (found.number == on_grid.number) is (data.endswith("targets") and part is nntk_bound._limit_control)
+
+
+@pytest.mark.control
+def test_the_controls_hold_where_nothing_is_broken() -> None:
+    same = partial(nntk_bound._limit_comparisons, GRID.X, "tanh", "the data", right_for=GRID.X)
+    assert conclude(settle(same), 1, "").verdict is Verdict.HOLDS
+    *kept, decisive = settle(partial(nntk_bound._beyond, GRID, 0))
+    assert conclude(kept, 1, "").verdict is Verdict.HOLDS  # that γ_N < s̄, that D is indefinite, and the rest of the code
+    assert decisive.verdict is Verdict.REFUTED
+    assert decisive.limit > 0  # so it says something about 𝓑: bounds below 0 are exceeded by any positive semidefinite matrix
+    assert nntk_bound._for_the_reason(kept, kept, "").verdict is Verdict.HOLDS
+    assert nntk_bound._for_the_reason([decisive], [decisive], "").verdict is Verdict.UNDECIDED
 
 
 def _scaled(name: str, factor: object):

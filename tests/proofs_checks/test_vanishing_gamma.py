@@ -10,7 +10,7 @@ import torch
 
 from nntk_accelerated import PreparedNetwork, certificate, stream
 from nntk_proofs_checks import Effort, Finding, run, vanishing_gamma
-from nntk_proofs_checks.ensemble import draw_network
+from nntk_proofs_checks.ensemble import draw_network, standardized
 from nntk_reference import Verdict, hessian, outputs, regularization
 from tests.proofs_checks.problems import DATA, SCALES, SHAPES, line, passed
 
@@ -79,15 +79,15 @@ def test_column_has_three_values() -> None:
     def cell(verdict: str, width: int = 4) -> vanishing_gamma._Cell:
         return vanishing_gamma._Cell(0.6, 0.5, width, 1.0, verdict, "")
 
-    def verdict(*cells: vanishing_gamma._Cell, settled: bool = True) -> Verdict:
-        return vanishing_gamma._column(cells, "positive definite", [0.5], settled=settled).verdict
+    def verdict(*cells: vanishing_gamma._Cell, decided: tuple[float, ...] = (0.5,)) -> Verdict:
+        return vanishing_gamma._column(cells, "positive definite", [0.5], decided).verdict
 
     good, bad, open_ = cell("positive definite"), cell("indefinite"), cell("undecided")
     assert verdict(good, cell("indefinite", width=2)) is Verdict.HOLDS  # narrow networks do not count
     assert verdict(good, bad) is Verdict.REFUTED
-    assert verdict(good, bad, settled=False) is Verdict.UNDECIDED
+    assert verdict(good, bad, decided=()) is Verdict.UNDECIDED
     assert verdict(good, open_) is Verdict.UNDECIDED
-    assert vanishing_gamma._column([good], "positive definite", []).verdict is Verdict.UNDECIDED
+    assert vanishing_gamma._column([good], "positive definite", [], ()).verdict is Verdict.UNDECIDED
 
 
 def test_only_networks_that_contradict_theory_are_counted() -> None:
@@ -101,6 +101,87 @@ def test_only_networks_that_contradict_theory_are_counted() -> None:
     assert broken.verdict is Verdict.REFUTED
     assert broken.number is None
     assert broken.why == "(E16) is wrong"
+
+
+# ---------------------------------------------------------------------------------------------------- the line and the control
+
+
+def test_the_law_decides_where_it_has_to() -> None:
+    """Beyond the bound of ρ: positive definite. Where more than M blocks are sure to be negative: indefinite. Between: open."""
+    data, beta, ceiling = DATA["plane"], 0.75, vanishing_gamma._ceiling(DATA["plane"].X, DATA["plane"].y)
+
+    def decided(start: float) -> bool:
+        cells = [vanishing_gamma._Cell(beta, 0.0, width, start, "", "") for width in (2**8, 2**11)]
+        return bool(vanishing_gamma._decided(data, cells))
+
+    last = 2.0 ** (11 * (beta - 1))
+    net = draw_network(data, beta, 2**11, 99)
+    lowest = np.sort(vanishing_gamma._spectra(net, data.X, data.y)[:, 0])
+    assert decided(1.01 * ceiling * last)
+    assert not decided(0.99 * ceiling * last)
+    assert not decided(-lowest[len(data.y)] * last)  # M neurons are as likely as not
+    assert decided(-lowest[200] * last)
+    assert len(data.y) == 12
+
+
+@pytest.mark.parametrize("beta", vanishing_gamma.BETAS)
+def test_another_line_is_refuted(beta: float) -> None:
+    data = standardized(DATA["line"])
+    cells, broken = vanishing_gamma._cells(data, Effort.QUICK, beta)
+    assert not broken
+    decided = vanishing_gamma._decided(data, cells)
+
+    def below(line: float) -> Verdict:
+        columns = vanishing_gamma._sides(cells, decided, line)[0]
+        return vanishing_gamma._column(cells, "positive definite", columns, decided).verdict
+
+    def above(line: float) -> Verdict:
+        columns = vanishing_gamma._sides(cells, decided, line)[1]
+        return vanishing_gamma._column(cells, "indefinite", columns, decided).verdict
+
+    low, high = vanishing_gamma._sides(cells, decided)
+    assert set(low) >= {0.0, 0.25, 0.5}  # at β = 0.9, too, not the outermost ones alone
+    assert set(high) >= {1.25, 1.5, 2.0}
+    assert below(1.0) is above(1.0) is Verdict.HOLDS
+    assert below(1.3) is Verdict.REFUTED
+    assert above(0.45) is Verdict.REFUTED
+    assert beta == 0.9 or above(0.7) is Verdict.REFUTED
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("factor", "side"), [(-1.0, "above"), (0.0, "above"), (0.5, "above"), (2.0, "below")])
+def test_a_power_of_wrong_sign_or_size_is_refuted_by_the_diagram(
+    factor: float, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = vanishing_gamma._schedule
+    monkeypatch.setattr(vanishing_gamma, "_schedule", lambda start, first, width, a: original(start, first, width, factor * a))
+    finding = check()
+    assert finding.verdict is Verdict.REFUTED
+    assert f"{side}: proved" in finding.why
+
+
+@pytest.mark.control
+def test_the_control_is_refuted_for_every_beta_and_holds_for_the_true_line() -> None:
+    data = DATA["line"]
+    control = vanishing_gamma.control(data, Effort.QUICK)
+    assert control.verdict is Verdict.REFUTED
+    for beta in vanishing_gamma.BETAS:
+        assert f"β = {beta}: proved indefinite" in control.why
+        assert vanishing_gamma._wrong_line(standardized(data), beta, 1.0).verdict is Verdict.HOLDS
+
+
+@pytest.mark.control
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("what", ["indefinite", "positive definite", "undecided", "noise"])
+def test_the_control_is_not_refuted_for_another_reason(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+
+    def verdict(*_: Any) -> str:
+        return str(rng.choice(["indefinite", "positive definite"])) if what == "noise" else what
+
+    assert vanishing_gamma.control(DATA["line"], Effort.QUICK).verdict is Verdict.REFUTED
+    monkeypatch.setattr(vanishing_gamma, "_verdict", verdict)
+    assert vanishing_gamma.control(DATA["line"], Effort.QUICK).verdict is not Verdict.REFUTED
 
 
 # ------------------------------------------------------------------------------------------------------------- planted faults
