@@ -56,16 +56,19 @@ class Interval:
         return self.low <= number <= self.high
 
 
-def _slope(widths: Sequence[int], counts: Sequence[int]) -> Array:
-    """The coefficients (G,) of the slope on log N that least squares fits, weighted by the numbers of runs.
+def _slopes(widths: Sequence[int], counts: Sequence[int], of: Literal["log", "mean"]) -> list[Array]:
+    """The coefficients (G,) of the slope on log N that weighted least squares fits, for each set of weights in question.
 
-    The weights are not taken from the runs: a skew law ties a sample's spread to its mean, and weights that follow the spread
-    favour the samples whose mean errs to one side. With 64, 32 and 16 runs of 4 - (an exponential variable) that alone gives
-    ten times the stated rate at 1e-4.
+    The weights are the numbers of runs n and, for logarithms, also n N, best where their variance falls like 1/N. They do not
+    follow the samples' own variances: a skew law ties a sample's spread to its mean, and weights that follow the spread favour
+    the samples whose mean errs to one side. With 64, 32 and 16 runs of 4 - (an exponential variable) that alone gives ten
+    times the stated rate at 1e-4.
     """
-    x, w = np.log(np.asarray(widths, dtype=np.float64)), np.asarray(counts, dtype=np.float64)
-    a = w * (x - (w @ x) / w.sum())
-    out: Array = a / (a @ x)
+    N, n = np.asarray(widths, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    x, out = np.log(N), []
+    for w in (n, n * N) if of == "log" else (n,):
+        a = w * (x - (w @ x) / w.sum())
+        out.append(a / (a @ x))
     return out
 
 
@@ -90,10 +93,11 @@ def _exponents(
     Let ȳ be a width's mean and v, k the variance and third cumulant of ȳ/E ȳ ("mean"; b = 1) or of ȳ ("log"; b = 0), and a
     the slope's coefficients. With s² = Σ a²v, S = Σ a³k/s³ and V = b Σ a³v²/s³, the Student ratio has mean
     -b Σ a v/(2s) - S/2 + V and third cumulant -2 S + 3 V, up to O(1/n): log ȳ adds -b(ȳ/E ȳ - 1)²/2, and the estimate of
-    a width's v varies along with its ȳ by k - 2bv².
+    a width's v varies along with its ȳ by k - 2bv². Where the variances choose one of two sets of weights, each of the two
+    intervals has half the level, so that the choice, however it depends on the data, keeps it.
     """
     counts = np.array([s.shape[-1] for s in samples])
-    a, degrees, curved = _slope(widths, counts.tolist()), counts - 1.0, float(of == "mean")
+    fits, degrees, curved = _slopes(widths, counts.tolist(), of), counts - 1.0, float(of == "mean")
     rows = []
     for sample, n in zip(samples, counts.tolist(), strict=True):
         y = sample if curved else np.log(sample)
@@ -107,13 +111,17 @@ def _exponents(
     y, v, k = (np.stack(part, axis=-1) for part in zip(*rows, strict=True))
     known = (v > 0).all(-1) & np.isfinite(v).all(-1) & ~(curved * v > _SIGNAL**-2).any(-1)
     with np.errstate(all="ignore"):
-        value, error = y @ a, np.sqrt(v @ a**2)
-        freedom = (v @ a**2) ** 2 / ((a * a * v) ** 2 / degrees).sum(-1)
-        quantile = stats.t.isf(level / 2, freedom)
+        x = np.log(np.asarray(widths, dtype=np.float64))
+        falls = np.log(v) @ (x - x.mean()) < -0.5 * ((x - x.mean()) ** 2).sum()  # nearer to 1/N than to a constant
+        a = np.where(falls[..., None], fits[-1], fits[0])
+        parts = a * a * v
+        value, error = (a * y).sum(-1), np.sqrt(parts.sum(-1))
+        freedom = parts.sum(-1) ** 2 / (parts**2 / degrees).sum(-1)
+        quantile = stats.t.isf(level / len(fits) / 2, freedom)
         low, high = -quantile, quantile
         if counts.min() >= _ENOUGH_FOR_SKEWNESS:
-            S, V = k @ a**3 / error**3, curved * (v * v) @ a**3 / error**3
-            skewness, bias = S - 1.5 * V, V - S / 2 - curved * (v @ a) / error / 2
+            S, V = (a**3 * k).sum(-1) / error**3, curved * (a**3 * v * v).sum(-1) / error**3
+            skewness, bias = S - 1.5 * V, V - S / 2 - curved * (a * v).sum(-1) / error / 2
             low = np.minimum(low, _student(-quantile, skewness, bias))
             high = np.maximum(high, _student(quantile, skewness, bias))
         lower, upper = value - high * error, value - low * error
@@ -127,8 +135,9 @@ def exponent(
     """The exponent p of a quantity like N^p, from samples (n,) at each width, one number a run.
 
     Regression on log N of the mean logarithm ("log"; positive numbers) or of the logarithm of the mean ("mean"; of any sign),
-    weighted by the numbers of runs. The interval is Student's with Welch's degrees of freedom; with at least 100 runs a width
-    it is the hull of that and of the one that is corrected for skewness. It assumes independent runs with three moments.
+    weighted by the numbers of runs; for logarithms by these times N where their variance falls like 1/N. The interval is
+    Student's with Welch's degrees of freedom; with at least 100 runs a width it is the hull of that and of the one that is
+    corrected for skewness. It assumes independent runs with three moments.
     By default its level is `LEVEL` for logarithms, and a tenth of it for means, whose law is skew: see `docs/verdicts.md`.
     It is infinite where a width has fewer than 3 runs, does not vary, or has a mean within 5 errors of 0.
     """
@@ -170,7 +179,8 @@ def asymptotic(
     found = exponent(widths, samples, of=of)
     N = np.asarray(widths, dtype=np.float64)
     decay = (N / N[0]) ** -correction
-    biases = [abs(float(_slope(widths, [len(s) for s in samples]) @ np.log1p(b * decay))) for b in (-size, size)]
+    fits = _slopes(widths, [len(s) for s in samples], of)
+    biases = [abs(float(a @ np.log1p(b * decay))) for a in fits for b in (-size, size)]
     return Interval(found.value, found.low - max(biases), found.high + max(biases))
 
 

@@ -166,7 +166,7 @@ def tilted(shape: float, slope: float, counts: Sequence[int], quiet: int, sign: 
     probably be, were they normal, if the exponent erred by 5.3 standard errors. The last `quiet` widths have hardly any noise.
     """
     rng, trials, widths = np.random.default_rng(5), 6_000, [256 * 4**k for k in range(len(counts))]
-    a = statistics._slope(widths, counts)
+    (a,) = statistics._slopes(widths, counts, "mean")
     noisy = np.arange(len(counts)) < len(counts) - quiet
     v = np.where(noisy, slope**2 / shape / np.asarray(counts), 0.0)
     moved = 1 + sign * 5.3 * a * v / math.sqrt(a @ (a * v)) / slope
@@ -205,17 +205,23 @@ def test_the_level_would_not_be_kept_without_the_correction(monkeypatch: pytest.
     assert max(tilted(1.0, -1 / 3, (300,) * 3, 2, sign)[0] for sign in (1, -1)) > 3 * statistics.LEVEL
 
 
+def test_means_have_a_tenth_of_the_level_and_logarithms_all_of_it() -> None:
+    samples = power(np.random.default_rng(0), -0.4, 100, "lognormal")
+    assert exponent(WIDTHS, samples, of="mean") == exponent(WIDTHS, samples, of="mean", level=statistics.LEVEL / 10)
+    assert exponent(WIDTHS, samples) == exponent(WIDTHS, samples, level=statistics.LEVEL)
+
+
 def test_degrees_of_freedom_are_those_of_the_width_that_decides() -> None:
     """Four runs that vary, two hundred that hardly do: Student's quantile for 3 degrees, neither normal's nor that of all."""
     rng = np.random.default_rng(0)
     few, many = np.exp(rng.standard_normal(4)), np.exp(1e-9 * rng.standard_normal(200))
     found = exponent((256, 1024), [few, many])
     error = np.log(few).std(ddof=1) / 2 / math.log(4)
-    assert (found.high - found.low) / 2 / error == pytest.approx(stats.t.isf(statistics.LEVEL / 2, 3), rel=1e-9)
+    assert (found.high - found.low) / 2 / error == pytest.approx(stats.t.isf(statistics.LEVEL / 4, 3), rel=1e-9)
 
 
 def test_intervals_are_not_wider_than_they_need_to_be() -> None:
-    """Beside the interval of one who knows the variance: 6 % for 124 degrees of freedom, 9 % for a tenth of the level."""
+    """Beside that of one who knows the variance: 6 % for 124 degrees of freedom, 3 % for half the level, 9 % for a tenth."""
     rng, widths = np.random.default_rng(6), [256 * 4**k for k in range(4)]
     x = np.log(widths) - np.log(widths).mean()
     ideal = float(stats.norm.isf(statistics.LEVEL / 2)) / math.sqrt(x @ x)
@@ -224,7 +230,21 @@ def test_intervals_are_not_wider_than_they_need_to_be() -> None:
         wide = float(np.mean([i.high - i.low for i in found])) / 2 / (ideal * spread / math.sqrt(runs))
         assert 1 < wide < most, f"{of}: {wide:.3f}"
     outside = sum(rates(["lognormal"] * 4, (32,) * 4, "log", 1e-2, 40_000))
-    assert outside > 400 - 4.5 * 20
+    assert outside > 200 - 4.5 * math.sqrt(200)  # half the level goes to the other set of weights
+
+
+def test_logarithms_whose_variance_falls_with_the_width_are_weighed_so() -> None:
+    """Their variance falls like 1/N: at the rate that is stated, and with intervals two thirds as wide."""
+    rng, trials, counts = np.random.default_rng(8), 40_000, (16, 16, 16)
+    samples = [np.exp(0.5 * math.sqrt(256 / N) * rng.standard_normal((trials, n))) for N, n in zip(WIDTHS, counts, strict=True)]
+    _, low, high = statistics._exponents(WIDTHS, samples, "log", 1e-3)
+    assert not misses(int(((low > 0) | (high < 0)).sum()), trials * 1e-3)
+    _, low, high = statistics._exponents(WIDTHS, [s[:100] for s in samples], "log", statistics.LEVEL)
+    a, _ = statistics._slopes(WIDTHS, counts, "log")
+    v = np.array([0.25 * 256 / N / 16 for N in WIDTHS])
+    freedom = (a * a * v).sum() ** 2 / ((a * a * v) ** 2 / 15).sum()
+    unweighted = 2 * stats.t.isf(statistics.LEVEL / 2, freedom) * math.sqrt((a * a * v).sum())
+    assert float(np.mean(high - low)) < 0.7 * unweighted
 
 
 def test_the_correction_to_scaling_is_that_of_the_fit() -> None:
