@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from nntk_proofs_checks import (
     CLAIMS,
@@ -25,15 +27,9 @@ WIDTHS = (256, 1024, 4096)
 INF = math.inf
 
 
-def power(rng: np.random.Generator, p: float, runs: int, law: str) -> list[np.ndarray]:
+def power(rng: np.random.Generator, p: float, runs: int, law: str, widths: Sequence[int] = WIDTHS) -> list[np.ndarray]:
     """Samples with mean logarithm (or mean) proportional to N^p."""
-    draws = {
-        "lognormal": lambda: np.exp(0.5 * rng.standard_normal(runs)),
-        "square of a normal": lambda: rng.standard_normal(runs) ** 2,
-        "signed": lambda: 1 + 0.5 * rng.standard_normal(runs),
-        "five degrees": lambda: rng.chisquare(5, runs),
-    }
-    return [N**p * draws[law]() for N in WIDTHS]
+    return [N**p * DRAWS[law][0](rng, (1, runs))[0] for N in widths]
 
 
 def misses(number: int, expected: float) -> bool:
@@ -41,24 +37,225 @@ def misses(number: int, expected: float) -> bool:
     return number > expected + 4.5 * math.sqrt(expected) + 2
 
 
+DRAWS: dict[str, tuple[Callable[[np.random.Generator, tuple[int, int]], np.ndarray], float]] = {
+    "normal": (lambda rng, shape: 3 + rng.standard_normal(shape), 3.0),
+    "quiet": (lambda rng, shape: 1 + 0.03 * rng.standard_normal(shape), 1.0),
+    "exponential": (lambda rng, shape: rng.standard_exponential(shape), 1.0),
+    "4 - exponential": (lambda rng, shape: 4 - rng.standard_exponential(shape), 3.0),
+    "chi² of 1": (lambda rng, shape: rng.standard_normal(shape) ** 2, 1.0),
+    "chi² of 5": (lambda rng, shape: rng.chisquare(5, shape), 5.0),
+    "Student of 5": (lambda rng, shape: 3 + rng.standard_t(5, shape), 3.0),
+    "lognormal": (lambda rng, shape: np.exp(0.5 * rng.standard_normal(shape)), math.exp(0.125)),
+    "wide lognormal": (lambda rng, shape: np.exp(rng.standard_normal(shape)), math.exp(0.5)),
+}
+"""Laws of a run's number, (how it is drawn, its mean)."""
+
+
+def rates(laws: Sequence[str], counts: Sequence[int], of: str, level: float, trials: int, seed: int = 11) -> tuple[int, int]:
+    """How many of the intervals lie (above, below) the true exponent, -0.4; drawn in portions of a few million numbers."""
+    rng, above, below = np.random.default_rng(seed), 0, 0
+    widths = [256 * 4**k for k in range(len(counts))]
+    portion = max(1, 4_000_000 // sum(counts))
+    while trials > 0:
+        some = min(portion, trials)
+        trials -= some
+        samples = []
+        for N, law, n in zip(widths, laws, counts, strict=True):
+            draw, expected = DRAWS[law]
+            samples.append(N**-0.4 * draw(rng, (some, n)) / (expected if of == "mean" else 1.0))
+        _, low, high = statistics._exponents(widths, samples, of, level)  # type: ignore[arg-type]
+        above, below = above + int((low > -0.4).sum()), below + int((high < -0.4).sum())
+    return above, below
+
+
+def test_many_intervals_at_once_are_those_of_one() -> None:
+    rng = np.random.default_rng(4)
+    for counts in ((7, 5, 9), (100, 130, 120)):
+        samples = [N**-0.4 * np.exp(0.5 * rng.standard_normal((3, n))) for N, n in zip(WIDTHS, counts, strict=True)]
+        for of in ("log", "mean"):
+            together = statistics._exponents(WIDTHS, samples, of, 1e-3)  # type: ignore[arg-type]
+            for k in range(3):
+                one = exponent(WIDTHS, [s[k] for s in samples], of=of, level=1e-3)  # type: ignore[arg-type]
+                if math.isfinite(one.low):
+                    assert (one.value, one.low, one.high) == pytest.approx([t[k] for t in together], rel=1e-12)
+
+
+@pytest.mark.parametrize("level", [1e-2, 1e-3])
 @pytest.mark.parametrize(
-    ("law", "of", "runs"),
+    ("law", "counts"),
     [
-        ("lognormal", "log", 16),
-        ("square of a normal", "mean", 300),
-        ("signed", "mean", 24),
-        ("five degrees", "mean", 100),
-        ("five degrees", "log", 32),
+        ("lognormal", (4, 4)),
+        ("lognormal", (16, 64)),
+        ("lognormal", (16, 16, 16)),
+        ("chi² of 5", (16, 16, 16)),
+        ("chi² of 5", (32, 32, 32, 32)),
+        ("chi² of 1", (32, 32, 32, 32)),
+        ("exponential", (50,) * 6),
     ],
 )
-def test_exponents_are_covered_at_the_stated_level(law: str, of: str, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statistics, "_RESAMPLES", 99)  # for speed; the level of a Student interval does not rest on it
-    rng, trials, level = np.random.default_rng(11), 600, 0.02
-    outside = sum(
-        -0.4 not in exponent(WIDTHS, power(rng, -0.4, runs, law), of=of, level=level)  # type: ignore[arg-type]
-        for _ in range(trials)
-    )
-    assert not misses(outside, trials * level), f"{outside} of {trials}"
+def test_exponents_of_logarithms_are_missed_as_often_as_stated(law: str, counts: tuple[int, ...], level: float) -> None:
+    trials = 40_000
+    outside = sum(rates([law] * len(counts), counts, "log", level, trials))
+    assert not misses(outside, trials * level), f"{outside / trials / level:.2f} times"
+
+
+MEANS = [
+    (("exponential", "exponential", "exponential"), (64, 32, 16)),
+    (("4 - exponential", "4 - exponential", "4 - exponential"), (64, 32, 16)),
+    (("lognormal", "lognormal", "lognormal"), (64, 32, 16)),
+    (("Student of 5", "Student of 5", "Student of 5"), (16, 16, 16)),
+    (("normal", "exponential", "4 - exponential"), (32, 32, 32)),
+    (("wide lognormal",) * 6, (50,) * 6),
+    (("chi² of 1",) * 4, (300,) * 4),
+    (("wide lognormal",) * 4, (300,) * 4),
+    (("wide lognormal", "normal", "normal", "normal"), (300,) * 4),
+    (("4 - exponential", "quiet", "quiet", "exponential"), (300,) * 4),
+]
+"""Laws that change with the width, too: where they do not, most of the skewness cancels."""
+
+
+@pytest.mark.parametrize(("laws", "counts"), MEANS)
+def test_exponents_of_means_are_missed_less_often_than_stated(laws: tuple[str, ...], counts: tuple[int, ...]) -> None:
+    """At a tenth of the level, as by default: the level itself is kept."""
+    trials = 2_000_000 // sum(counts) + 10_000
+    outside = sum(rates(laws, counts, "mean", 1e-3, trials))
+    assert not misses(outside, trials * 1e-2)
+    assert not misses(outside, trials * 4e-3), f"{outside / trials / 1e-3:.2f} times the nominal level"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("laws", "counts"), [*MEANS, *((laws, (1200,) * 4) for laws, n in MEANS if len(n) == 4)])
+def test_exponents_of_means_are_missed_less_often_than_stated_far_out(laws: tuple[str, ...], counts: tuple[int, ...]) -> None:
+    trials = 150_000
+    outside = sum(rates(laws, counts, "mean", 1e-4, trials))
+    assert not misses(outside, trials * 6e-4), f"{outside / trials / 1e-4:.2f} times the nominal level"
+
+
+def test_weights_that_follow_the_spread_would_miss_too_often() -> None:
+    """Why runs are weighted by their number: 64, 32 and 16 of a law whose spread shrinks where its mean is overrated."""
+    rng, trials, counts = np.random.default_rng(7), 40_000, (64, 32, 16)
+    samples = [DRAWS["4 - exponential"][0](rng, (trials, n)) / 3 for n in counts]
+    y = np.log(np.stack([s.mean(1) for s in samples], axis=-1))
+    v = np.stack([s.var(1, ddof=1) / n / s.mean(1) ** 2 for s, n in zip(samples, counts, strict=True)], axis=-1)
+    x = np.log(WIDTHS) - (np.log(WIDTHS) / v).sum(-1, keepdims=True) / (1 / v).sum(-1, keepdims=True)
+    a = x / v / (x * x / v).sum(-1, keepdims=True)
+    freedom = (a * a * v).sum(-1) ** 2 / ((a * a * v) ** 2 / (np.array(counts) - 1)).sum(-1)
+    outside = int((np.abs((a * y).sum(-1)) > stats.t.isf(5e-4, freedom) * np.sqrt((a * a * v).sum(-1))).sum())
+    assert misses(outside, 4 * trials * 1e-3)
+    assert not misses(sum(rates(["4 - exponential"] * 3, counts, "mean", 1e-3, trials)), trials * 1e-3)
+
+
+@pytest.mark.parametrize("runs", [100, 300])
+def test_skewness_at_one_width_is_corrected(runs: int) -> None:
+    """One width's noise is all there is, and skew by 2: neither side is missed much too often, and one is if not corrected."""
+    trials, level = 60_000, 1e-3
+    laws, counts = ("4 - exponential", "quiet", "quiet"), (runs,) * 3
+    above, below = rates(laws, counts, "mean", level, trials)
+    assert not misses(max(above, below), trials * level)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "_ENOUGH_FOR_SKEWNESS", runs + 1)
+        without = rates(laws, counts, "mean", level, trials)
+    assert misses(max(without), trials * level)
+
+
+def tilted(shape: float, slope: float, counts: Sequence[int], quiet: int, sign: int) -> tuple[float, float]:
+    """The probability that the default interval lies to one side of the truth, by importance sampling, and its error.
+
+    The numbers are 1 + slope · (g - 1) with g of a gamma law of mean 1, which stays gamma when it is tilted exponentially: g is
+    drawn with another mean, and weighed by the ratio of densities. The other mean is where the samples' means would most
+    probably be, were they normal, if the exponent erred by 5.3 standard errors. The last `quiet` widths have hardly any noise.
+    """
+    rng, trials, widths = np.random.default_rng(5), 6_000, [256 * 4**k for k in range(len(counts))]
+    (a,) = statistics._slopes(widths, counts, "mean")
+    noisy = np.arange(len(counts)) < len(counts) - quiet
+    v = np.where(noisy, slope**2 / shape / np.asarray(counts), 0.0)
+    moved = 1 + sign * 5.3 * a * v / math.sqrt(a @ (a * v)) / slope
+    samples, logs = [], np.zeros(trials)
+    for n, m, loud in zip(counts, moved.tolist(), noisy.tolist(), strict=True):
+        if not loud:
+            samples.append(1 + 1e-3 * rng.standard_normal((trials, n)))
+            continue
+        draw = rng.gamma(shape, m / shape, (trials, n))
+        samples.append(1 + slope * (draw - 1))
+        logs += n * shape * math.log(m) - shape * draw.sum(1) * (1 - 1 / m)
+    _, low, high = statistics._exponents(widths, samples, "mean", statistics.LEVEL / 10)
+    weight = np.exp(logs) * ((low > 0) if sign > 0 else (high < 0))
+    return float(weight.mean()), float(weight.std() / math.sqrt(trials))
+
+
+TILTED = [
+    (0.5, 1.0, (300,) * 4, 0),  # chi² of 1
+    (1.0, 1.0, (300,) * 4, 0),  # exponential
+    (0.5, 1.0, (300,) * 3, 2),
+    (1.0, 1.0, (300,) * 3, 2),
+    (1.0, -1 / 3, (300,) * 3, 2),  # 4 - exponential, over its mean
+]
+
+
+@pytest.mark.parametrize(("shape", "slope", "counts", "quiet"), TILTED)
+def test_the_level_is_kept_at_one_in_a_million(shape: float, slope: float, counts: tuple[int, ...], quiet: int) -> None:
+    """Where it is used: the default interval's misses, with the noise of all widths or of the first alone."""
+    probability, errors = zip(*(tilted(shape, slope, counts, quiet, sign) for sign in (1, -1)), strict=True)
+    assert max(errors) < 1.2e-7
+    assert 2e-8 < sum(probability) < statistics.LEVEL, (probability, errors)
+
+
+def test_the_level_would_not_be_kept_without_the_correction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "_ENOUGH_FOR_SKEWNESS", 1000)
+    assert max(tilted(1.0, -1 / 3, (300,) * 3, 2, sign)[0] for sign in (1, -1)) > 3 * statistics.LEVEL
+
+
+def test_means_have_a_tenth_of_the_level_and_logarithms_all_of_it() -> None:
+    samples = power(np.random.default_rng(0), -0.4, 100, "lognormal")
+    assert exponent(WIDTHS, samples, of="mean") == exponent(WIDTHS, samples, of="mean", level=statistics.LEVEL / 10)
+    assert exponent(WIDTHS, samples) == exponent(WIDTHS, samples, level=statistics.LEVEL)
+
+
+def test_degrees_of_freedom_are_those_of_the_width_that_decides() -> None:
+    """Four runs that vary, two hundred that hardly do: Student's quantile for 3 degrees, neither normal's nor that of all."""
+    rng = np.random.default_rng(0)
+    few, many = np.exp(rng.standard_normal(4)), np.exp(1e-9 * rng.standard_normal(200))
+    found = exponent((256, 1024), [few, many])
+    error = np.log(few).std(ddof=1) / 2 / math.log(4)
+    assert (found.high - found.low) / 2 / error == pytest.approx(stats.t.isf(statistics.LEVEL / 4, 3), rel=1e-9)
+
+
+def test_intervals_are_not_wider_than_they_need_to_be() -> None:
+    """Beside that of one who knows the variance: 6 % for 124 degrees of freedom, 3 % for half the level, 9 % for a tenth."""
+    rng, widths = np.random.default_rng(6), [256 * 4**k for k in range(4)]
+    x = np.log(widths) - np.log(widths).mean()
+    ideal = float(stats.norm.isf(statistics.LEVEL / 2)) / math.sqrt(x @ x)
+    for of, runs, spread, most in (("log", 32, 0.5, 1.12), ("mean", 300, math.sqrt(math.expm1(0.25)), 1.15)):
+        found = [exponent(widths, power(rng, -0.4, runs, "lognormal", widths), of=of) for _ in range(200)]  # type: ignore[arg-type]
+        wide = float(np.mean([i.high - i.low for i in found])) / 2 / (ideal * spread / math.sqrt(runs))
+        assert 1 < wide < most, f"{of}: {wide:.3f}"
+    outside = sum(rates(["lognormal"] * 4, (32,) * 4, "log", 1e-2, 40_000))
+    assert outside > 200 - 4.5 * math.sqrt(200)  # half the level goes to the other set of weights
+
+
+def test_logarithms_whose_variance_falls_with_the_width_are_weighed_so() -> None:
+    """Their variance falls like 1/N: at the rate that is stated, and with intervals two thirds as wide."""
+    rng, trials, counts = np.random.default_rng(8), 40_000, (16, 16, 16)
+    samples = [np.exp(0.5 * math.sqrt(256 / N) * rng.standard_normal((trials, n))) for N, n in zip(WIDTHS, counts, strict=True)]
+    _, low, high = statistics._exponents(WIDTHS, samples, "log", 1e-3)
+    assert not misses(int(((low > 0) | (high < 0)).sum()), trials * 1e-3)
+    _, low, high = statistics._exponents(WIDTHS, [s[:100] for s in samples], "log", statistics.LEVEL)
+    a, _ = statistics._slopes(WIDTHS, counts, "log")
+    v = np.array([0.25 * 256 / N / 16 for N in WIDTHS])
+    freedom = (a * a * v).sum() ** 2 / ((a * a * v) ** 2 / 15).sum()
+    unweighted = 2 * stats.t.isf(statistics.LEVEL / 2, freedom) * math.sqrt((a * a * v).sum())
+    assert float(np.mean(high - low)) < 0.7 * unweighted
+
+
+def test_the_correction_to_scaling_is_that_of_the_fit() -> None:
+    """With unequal numbers of runs, too, noiseless data with the correction at its stated size are just covered."""
+    widths, rng = (256, 2048, 16384), np.random.default_rng(1)
+    x = [N**-0.4 * (1 - 0.3 * (N / 256) ** -0.5) for N in widths]
+    for counts in ((64, 32, 16), (16, 32, 64), (20, 20, 20)):
+        samples = [v * (1 + 1e-9 * rng.standard_normal(n)) for v, n in zip(x, counts, strict=True)]
+        inside, outside = (asymptotic(widths, samples, correction=0.5, size=size, of="mean") for size in (0.301, 0.299))
+        assert -0.4 in inside
+        assert -0.4 not in outside
 
 
 def test_an_exponent_is_found_and_its_neighbours_are_excluded() -> None:
