@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for job in jobs:
             print(f"{job.target.source}:{job.mutant.line} {job.mutant.operator}: {job.mutant.after(job.source)}")
         return 0
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # as Ctrl-C: what runs is ended
     results, refused = run(
         place, jobs, given.results, workers=given.jobs, say=lambda text: print(text, file=sys.stderr, flush=True)
     )

@@ -67,6 +67,10 @@ sys.meta_path = _Finders([_Finder, *sys.meta_path])
 """
 
 
+_running: set[subprocess.Popen[bytes]] = set()
+"""What an interrupted run has to end: a session of its own does not hear of the interruption."""
+
+
 class CannotRun(Exception):
     """The tests of a module say nothing about its mutants."""
 
@@ -169,9 +173,11 @@ def _try(place: Place, target: Target, source: bytes, seconds: int) -> tuple[str
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            _running.add(process)
             try:
                 status, used = _wait(process, _WAITING * seconds)
             finally:
+                _running.discard(process)
                 _end(process)
         output = (scratch / "output").read_text("utf-8", errors="replace")
     if status is None or status == -signal.SIGXCPU:
@@ -212,10 +218,14 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None,
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End it and whatever it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill(process)
     if process.returncode is None:
         process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def limit_of(place: Place, target: Target) -> int:
@@ -293,7 +303,9 @@ def run(
                 known[job.id] = result
                 say(f"{count}/{len(waiting)} {result.outcome} {job.target.source}:{job.mutant.line} {job.mutant.operator}")
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                _kill(process)
             raise
     return {job.id: known[job.id] for job in jobs if job.id in known}, refused
 

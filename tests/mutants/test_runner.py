@@ -18,6 +18,8 @@ from tests.mutants.operators import Mutant
 from tests.mutants.runner import CannotRun, Job, Place, Result, jobs_of, limit_of, read, rendered, rows, run, sample
 from tests.mutants.table import Target
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the runner limits and ends processes as POSIX does")
+
 TARGET = Target("toy.weights", "source/toy/weights.py", ("check.py",))
 
 
@@ -103,6 +105,26 @@ def test_an_interrupted_run_goes_on(toy: Place, tmp_path: Path, monkeypatch: pyt
         file.write("assert not heavy(1, 1)\n")
     (row, _) = rows(jobs_of(toy, [TARGET]), run(toy, jobs_of(toy, [TARGET]), path)[0], {})
     assert (row.killed, row.survived) == (4, 0)
+
+
+def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:
+    place = tree(
+        tmp_path / "tree",
+        "def after(k):\n    return k + 1\n",
+        "import time\nfrom toy.weights import after\nif after(1) == 0: time.sleep(60)\nassert after(1) == 2\n",
+    )
+
+    def stop(text: str) -> None:
+        if text.startswith("1/"):
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    jobs = [job for job in jobs_of(place, [TARGET]) if job.mutant.after(job.source) in ("return k - 1", "return (k)")]
+    assert len(jobs) == 2
+    with pytest.raises(KeyboardInterrupt):
+        run(place, jobs, tmp_path / "results.jsonl", workers=2, say=stop)
+    assert time.monotonic() - started < 20
+    assert not runner._running
 
 
 def test_a_mutant_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,3 +221,34 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert all("/laws.py:" in line for line in listed)
     assert main(["--module", "nonesuch"]) == 0
     assert "no mutants" in capsys.readouterr().out
+
+
+def test_only_the_chosen_modules_are_tried(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what has changed: a module's source, or a test of its own."""
+    changed = {
+        "reference/nntk_reference/verdict.py",
+        "proofs_checks/nntk_proofs_checks/wide.py",
+        "tests/reference/test_laws.py",
+    }
+    monkeypatch.setattr("tests.mutants.__main__._changed", lambda revision: changed if revision == "REV" else set())
+    assert main(["--changed", "REV", "--list"]) == 0
+    listed = {line.partition(":")[0] for line in capsys.readouterr().out.splitlines()}
+    assert listed == {"proofs_checks/nntk_proofs_checks/wide.py", "reference/nntk_reference/laws.py"}
+
+
+def test_what_is_compiled_from_a_mutant_is_for_nobody_else(toy: Place, tmp_path: Path) -> None:
+    shared = Place(toy.root, toy.paths, loops=tmp_path / "loops")
+    scratch = tmp_path / "scratch"
+    assert runner._environment(shared, scratch, b"x = 1")["NUMBA_CACHE_DIR"] == str(tmp_path / "loops")
+    assert runner._environment(shared, scratch, b"@njit")["NUMBA_CACHE_DIR"] == str(scratch / "numba")
+    assert runner._environment(toy, scratch, b"x = 1")["NUMBA_CACHE_DIR"] == str(scratch / "numba")
+
+
+def test_the_exit_code_tells_a_low_score(toy: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.mutants.__main__.targets", lambda: [TARGET])
+    monkeypatch.setattr("tests.mutants.__main__.ROOT", toy.root)
+    monkeypatch.setattr("tests.mutants.__main__.Place", lambda root, loops: toy)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    results = ["--results", str(tmp_path / "results.jsonl")]
+    assert main([*results, "--at-least", "75"]) == 0
+    assert main([*results, "--at-least", "76"]) == 1
