@@ -3,6 +3,7 @@
 #   PYTHON=...              the interpreter that makes .venv (3.11 or later)
 #   HYPOTHESIS_PROFILE=...  dev, ci or deep (see tests/conftest.py); `make test` takes ci
 #   TEST_ARGS, BENCH_ARGS, VERIFY_ARGS   further arguments for pytest and `nntk verify`
+#   MUTANTS_ARGS=...        which mutants, and where to: see docs/mutants.md
 #   GPU_ARGS=...            further arguments for `make gpu`, which alone makes no .venv: see benchmarks/README.md
 
 SHELL := /bin/bash
@@ -22,13 +23,14 @@ HYPOTHESIS_PROFILE ?= ci
 TEST_ARGS ?=
 BENCH_ARGS ?=
 VERIFY_ARGS ?=
+MUTANTS_ARGS ?=
 GPU_ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # One thread for each worker's linear algebra: the workers already fill the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install verify test lint bench gallery gpu format clean
+.PHONY: help install verify test lint mutants bench gallery gpu format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -46,6 +48,9 @@ lint: $(STAMP) ## check style, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+mutants: $(STAMP) ## plant changes in the code and list those that its tests do not notice (hours; see docs/mutants.md)
+	$(BIN)/python -m tests.mutants --jobs $(WORKERS) $(MUTANTS_ARGS)
 
 bench: $(STAMP) ## run the benchmarks
 	@if [ -z "$$(find benchmarks -name '*.py' -print -quit 2>/dev/null)" ]; then \

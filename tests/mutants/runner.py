@@ -1,0 +1,367 @@
+"""Runs the tests of a module under each of its mutants: `run`; the results as a table: `rendered`.
+
+No file of the tree is changed. A mutant is a folder of its own outside of the tree, with the changed source and a
+`sitecustomize` that puts it in the module's place when Python imports it; the folder stands first on PYTHONPATH, so that the
+processes which a test starts have the mutant, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.mutants.operators import Mutant, mutants
+from tests.mutants.table import PATHS, Target
+
+KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
+_PATIENCE = 10
+"""Times the processor time of the tests without a change: more is a mutant that hangs."""
+_LEAST_SECONDS = 10
+_CLEAN_SECONDS = 1200
+_WAITING = 3
+"""Times that limit again, by the clock, for a mutant that waits for ever and takes no processor time."""
+
+_PUT_IN_PLACE = """
+import importlib.machinery, json, pathlib, resource, sys
+
+_here = pathlib.Path(__file__).parent
+_what = json.loads((_here / "mutant.json").read_text())
+resource.setrlimit(resource.RLIMIT_CPU, (_what["seconds"], _what["seconds"] + 5))
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def get_code(self, fullname):
+        return compile((_here / "mutant.py").read_bytes(), self.path, "exec", dont_inherit=True)
+
+
+class _Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != _what["module"]:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            spec.loader = _Loader(name, spec.origin)
+        return spec
+
+
+class _Finders(list):
+    # The mutant stays first: pytest, which rewrites assertions, would come before it and read the file.
+    def insert(self, place, finder):
+        super().insert(max(place, 1), finder)
+
+
+sys.meta_path = _Finders([_Finder, *sys.meta_path])
+"""
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+"""What an interrupted run has to end: a session of its own does not hear of the interruption."""
+
+
+class CannotRun(Exception):
+    """The tests of a module say nothing about its mutants."""
+
+
+def with_pytest(tests: Sequence[str]) -> list[str]:
+    """Run the tests until one fails."""
+    quiet = ["-q", "-x", "--tb=no", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark"]
+    return [sys.executable, "-m", "pytest", *tests, *quiet]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how tests are run.
+
+    root      the tree
+    paths     what stands on the import path, from the root
+    command   from a target's tests to what is started, in the root
+    loops     a folder in which numba keeps the loops of modules that are as they were; None: each mutant compiles its own
+    """
+
+    root: Path
+    paths: tuple[str, ...] = PATHS
+    command: Callable[[Sequence[str]], list[str]] = with_pytest
+    loops: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant; `by` is the test that failed, as far as pytest names one."""
+
+    module: str
+    key: str
+    versions: str
+    outcome: str
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A mutant that is to be tried."""
+
+    target: Target
+    mutant: Mutant
+    source: bytes = field(repr=False)
+    versions: str = ""
+
+    @property
+    def id(self) -> tuple[str, str, str]:
+        return self.target.module, self.mutant.key, self.versions
+
+
+def jobs_of(place: Place, targets: Iterable[Target]) -> list[Job]:
+    """Every mutant of the targets, in order."""
+    found = []
+    for target in targets:
+        source = (place.root / target.source).read_bytes()
+        versions = _versions(place, target, source)
+        found += [Job(target, mutant, source, versions) for mutant in mutants(source)]
+    return found
+
+
+def _versions(place: Place, target: Target, source: bytes) -> str:
+    """Of the source and its tests: a result counts for these only."""
+    total = hashlib.sha256(source)
+    for test in target.tests:
+        path = place.root / test
+        total.update(b"\0" + test.encode() + b"\0" + (path.read_bytes() if path.is_file() else b""))
+    return total.hexdigest()[:16]
+
+
+def sample(jobs: Sequence[Job], count: int, seed: int) -> list[Job]:
+    """So many of them, the same for the same seed, in their order."""
+
+    def draw(job: Job) -> bytes:
+        return hashlib.sha256(f"{seed} {job.target.module} {job.mutant.key}".encode()).digest()
+
+    chosen = {job.id for job in sorted(jobs, key=draw)[:count]}
+    return [job for job in jobs if job.id in chosen]
+
+
+# --- one mutant ------------------------------------------------------------------------------------------------------
+
+
+def _try(place: Place, target: Target, source: bytes, seconds: int) -> tuple[str, str, float]:
+    """(outcome, test that failed, processor seconds) of the target's tests with that source in its module's place."""
+    compile(source, target.source, "exec", dont_inherit=True)
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        scratch = Path(folder)
+        (scratch / "mutant.py").write_bytes(source)
+        (scratch / "mutant.json").write_text(json.dumps({"module": target.module, "seconds": seconds}))
+        (scratch / "sitecustomize.py").write_text(_PUT_IN_PLACE)
+        (scratch / "tmp").mkdir()
+        with (scratch / "output").open("wb") as written:
+            process = subprocess.Popen(
+                place.command(target.tests),
+                cwd=place.root,
+                env=_environment(place, scratch, source),
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            _running.add(process)
+            try:
+                status, used = _wait(process, _WAITING * seconds)
+            finally:
+                _running.discard(process)
+                _end(process)
+        output = (scratch / "output").read_text("utf-8", errors="replace")
+    if status is None or status == -signal.SIGXCPU:
+        return TIMEOUT, "", used
+    failed = [line.split()[1] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return (KILLED if status else SURVIVED), (failed[0] if failed else ""), used
+
+
+def _environment(place: Place, scratch: Path, source: bytes) -> dict[str, str]:
+    # Loops are kept by their bytecode, which a constant is no part of: what a mutant compiles is for nobody else.
+    loops = scratch / "numba" if place.loops is None or b"njit" in source else place.loops.resolve()
+    paths = [scratch, *(place.root / path for path in place.paths)]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "HYPOTHESIS_PROFILE": "ci",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(scratch / "hypothesis"),
+        "NUMBA_CACHE_DIR": str(loops),
+        "TMPDIR": str(scratch / "tmp"),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[int | None, float]:
+    """(exit status, processor seconds with those of its children); the status is None where it did not end in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_utime + usage.ru_stime
+        time.sleep(0.02)
+    return None, seconds
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it and whatever it started."""
+    _kill(process)
+    if process.returncode is None:
+        process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def limit_of(place: Place, target: Target) -> int:
+    """Seconds of processor time that a mutant gets. Raises CannotRun unless the tests pass and notice a module that fails.
+
+    A module whose tests never import it would have survivors only, and nobody would see why.
+    """
+    if not target.tests:
+        raise CannotRun(f"{target.module}: there are no tests of its own; name them in tests/mutants/table.py")
+    source = (place.root / target.source).read_bytes()
+    outcome, by, used = _try(place, target, source, _CLEAN_SECONDS)
+    if outcome != SURVIVED:
+        raise CannotRun(f"{target.module}: its tests fail without any change ({by or outcome})")
+    broken = b"raise ImportError('a mutant that nothing survives')\n"
+    if _try(place, target, broken, _CLEAN_SECONDS)[0] == SURVIVED:
+        raise CannotRun(f"{target.module}: its tests never import it")
+    return max(_LEAST_SECONDS, math.ceil(_PATIENCE * used))
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+def read(path: Path) -> dict[tuple[str, str, str], Result]:
+    """The results so far. A line that an interrupted run has left unfinished is none."""
+    results = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
+        try:
+            result = Result(**json.loads(line))
+        except (json.JSONDecodeError, TypeError):
+            continue
+        results[result.module, result.key, result.versions] = result
+    return results
+
+
+def run(
+    place: Place,
+    jobs: Sequence[Job],
+    path: Path,
+    *,
+    workers: int = 1,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[dict[tuple[str, str, str], Result], list[str]]:
+    """The result of every job, by its id, and why modules could not be tried; results that `path` holds are taken from there.
+
+    Each result is a line of `path` as soon as it is known. The clean runs come first and one by one, so that the limits do not
+    depend on the number of workers.
+    """
+    known = read(path)
+    waiting = [job for job in jobs if job.id not in known]
+    limits: dict[Target, int] = {}
+    refused = []
+    for target in dict.fromkeys(job.target for job in waiting):
+        try:
+            limits[target] = limit_of(place, target)
+        except CannotRun as error:
+            refused.append(str(error))
+            say(f"not tried: {error}")
+    waiting = [job for job in waiting if job.target in limits]
+    say(f"{len(jobs)} mutants, {len(waiting)} to try")
+
+    def tried(job: Job) -> Result:
+        outcome, by, _ = _try(place, job.target, job.mutant.applied(job.source), limits[job.target])
+        return Result(*job.id, outcome, by)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(workers) as pool, path.open("a", encoding="utf-8") as file:
+        if file.tell() and not path.read_bytes().endswith(b"\n"):
+            file.write("\n")
+        futures = {pool.submit(tried, job): job for job in waiting}
+        try:
+            for count, future in enumerate(as_completed(futures), 1):
+                result, job = future.result(), futures[future]
+                file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+                file.flush()
+                known[job.id] = result
+                say(f"{count}/{len(waiting)} {result.outcome} {job.target.source}:{job.mutant.line} {job.mutant.operator}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_running):
+                _kill(process)
+            raise
+    return {job.id: known[job.id] for job in jobs if job.id in known}, refused
+
+
+# --- what came out ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """What became of the mutants of a module."""
+
+    module: str
+    mutants: int = 0
+    killed: int = 0
+    timeout: int = 0
+    survived: int = 0
+    equivalent: int = 0
+
+    @property
+    def score(self) -> float:
+        """Percent of the mutants that can be noticed; a mutant that hangs is."""
+        noticeable = self.mutants - self.equivalent
+        return 100 * (self.killed + self.timeout) / noticeable if noticeable else 100.0
+
+
+def rows(jobs: Sequence[Job], results: Mapping[tuple[str, str, str], Result], explained: Iterable[object]) -> list[Row]:
+    """A row for each module, in order, and the total. `explained` holds survivors, as `table.EQUIVALENT` does."""
+    known = set(explained)
+    found: dict[str, Row] = {}
+    total = Row("total")
+    for job in jobs:
+        if job.id not in results:
+            continue
+        outcome = results[job.id].outcome
+        if outcome == SURVIVED and place_of(job) in known:
+            outcome = "equivalent"
+        for row in (found.setdefault(job.target.module, Row(job.target.module)), total):
+            row.mutants += 1
+            setattr(row, outcome, getattr(row, outcome) + 1)
+    return [*found.values(), total]
+
+
+def place_of(job: Job) -> tuple[str, str, str]:
+    """(module, the line, the line with the change)."""
+    return job.target.module, job.mutant.before(job.source), job.mutant.after(job.source)
+
+
+def rendered(jobs: Sequence[Job], results: Mapping[tuple[str, str, str], Result], explained: Iterable[object]) -> str:
+    """The table, and below it the survivors, each with its place and both lines."""
+    known = set(explained)
+    lines = ["| module | mutants | killed | timeout | survived | equivalent | score |", "|---|---:|---:|---:|---:|---:|---:|"]
+    for row in rows(jobs, results, known):
+        counts = f"{row.mutants} | {row.killed} | {row.timeout} | {row.survived} | {row.equivalent}"
+        lines.append(f"| {row.module} | {counts} | {row.score:.1f} % |")
+    for job in jobs:
+        if job.id in results and results[job.id].outcome == SURVIVED and place_of(job) not in known:
+            _, before, after = place_of(job)
+            lines += ["", f"{job.target.source}:{job.mutant.line} {job.mutant.operator}", f"  - {before}", f"  + {after}"]
+    return "\n".join(lines)

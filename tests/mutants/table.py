@@ -1,0 +1,102 @@
+"""What is mutated, and by which tests each module is held: `targets`; and which survivors are explained: `EQUIVALENT`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATHS = (".", "reference", "accelerated", "proofs_checks")
+"""What stands on the import path, from the root."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module, its source, and what pytest is given to run its own tests; paths are relative to the root."""
+
+    module: str
+    source: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A folder of modules: all that hold mathematics or judge; those of `left_out` do neither."""
+
+    folder: str
+    package: str
+    tests: str
+    left_out: frozenset[str]
+
+
+_PARTS = (
+    _Part("reference/nntk_reference", "nntk_reference", "tests/reference", frozenset({"errors"})),
+    _Part("proofs_checks/nntk_proofs_checks", "nntk_proofs_checks", "tests/proofs_checks", frozenset({"panel", "test_claims"})),
+    _Part("accelerated/nntk_accelerated", "nntk_accelerated", "tests/accelerated", frozenset({"errors"})),
+    _Part(
+        "nntk/crosscheck",
+        "nntk.crosscheck",
+        "tests/nntk/crosscheck",
+        frozenset({"command", "options", "report", "snippet", "subject", "testing"}),
+    ),
+    _Part("nntk/crosscheck/checks", "nntk.crosscheck.checks", "tests/nntk/crosscheck", frozenset()),
+    _Part("nntk/crosscheck/diagnosis", "nntk.crosscheck.diagnosis", "tests/nntk/crosscheck", frozenset()),
+)
+
+_FAULTS = "tests/proofs_checks/test_faults.py"
+_OWN: dict[str, tuple[str, ...]] = {
+    "nntk_reference.verdict": ("tests/reference/test_linalg.py",),
+    "nntk_accelerated.validation": ("tests/accelerated/test_bad_input.py",),
+    "nntk_accelerated.instance": ("tests/accelerated/test_step.py", "tests/accelerated/test_against_autograd.py"),
+    "nntk_proofs_checks.exponential": (_FAULTS, "-k", "exponential"),
+    "nntk_proofs_checks.linearization": (_FAULTS, "-k", "linearization"),
+    "nntk_proofs_checks.one_step": (_FAULTS, "-k", "one-step"),
+    "nntk_proofs_checks.vanishing_updates": (_FAULTS, "-k", "vanishing-updates"),
+    "nntk.crosscheck.result": ("tests/nntk/crosscheck/test_result.py", "tests/nntk/crosscheck/test_drawn.py"),
+    "nntk.crosscheck.checks.behaviour": ("tests/nntk/crosscheck/test_battery.py",),
+    "nntk.crosscheck.checks.learning": ("tests/nntk/crosscheck/test_battery.py",),
+    "nntk.crosscheck.checks.symmetry": ("tests/nntk/crosscheck/test_battery.py",),
+    "nntk.crosscheck.checks.check": ("tests/nntk/crosscheck/test_checks.py",),
+    "nntk.crosscheck.checks.registry": ("tests/nntk/crosscheck/test_registries.py",),
+}
+"""The tests of modules that have no file of tests of their name, or share in another."""
+
+
+def targets(root: Path = ROOT) -> list[Target]:
+    """Every module that is mutated, in order of the packages and of their names."""
+    found = []
+    for part in _PARTS:
+        for path in sorted((root / part.folder).glob("*.py")):
+            if path.stem.startswith("__") or path.stem in part.left_out:
+                continue
+            module = f"{part.package}.{path.stem}"
+            found.append(Target(module, f"{part.folder}/{path.name}", _OWN.get(module) or _mirrored(root, part, path.stem)))
+    return found
+
+
+def _mirrored(root: Path, part: _Part, stem: str) -> tuple[str, ...]:
+    """The tests of the module's name; a module in a folder has them under the folder's name, or shares those of the folder."""
+    folder = Path(part.folder).name
+    names = [f"test_{stem}.py", f"test_{folder}_{stem}.py", f"test_{folder}.py"]
+    for name in names:
+        if (root / part.tests / name).is_file():
+            return (f"{part.tests}/{name}",)
+    return ()
+
+
+EQUIVALENT: dict[tuple[str, str, str], str] = {
+    (
+        "nntk_reference.linalg",
+        "if size[0] * row >= _ALPHA * largest * largest:",
+        "if size[0] * row > _ALPHA * largest * largest:",
+    ): "at equality either pivot keeps the bound on growth that Bunch and Kaufman's threshold is chosen for",
+    (
+        "nntk_reference.linalg",
+        "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[0, 0]) else None",
+        "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[(-1), 0]) else None",
+    ): "E has one row there, which is its first and its last",
+}
+"""Survivors that no test can notice: (module, the line, the line with the change) to the reason.
+
+They stand in the table in a column of their own, and do not count in the score.
+"""
