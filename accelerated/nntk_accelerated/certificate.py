@@ -26,7 +26,19 @@ from nntk_accelerated.activations import ERROR
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.instance import Instance
 
-__all__ = ["Certificate", "Radii", "certify", "gamma_bound", "jacobian_bound", "largest", "radii", "rho_bound"]
+__all__ = [
+    "Certificate",
+    "Count",
+    "Radii",
+    "certify",
+    "count_below",
+    "gamma_bound",
+    "jacobian_bound",
+    "largest",
+    "off_kinks",
+    "radii",
+    "rho_bound",
+]
 
 _LARGEST_EIGEN = 4096
 """Largest M whose eigenvalues are computed for step 3."""
@@ -178,6 +190,23 @@ def radii(task: Instance, r: Tensor) -> Radii:
     return Radii(values)
 
 
+def off_kinks(task: Instance) -> Instance:
+    """The same with the bounds of relu's derivatives as they are where no z comes within its rounding error of the kink.
+
+    An activation outside the theory is not called proved all the same.
+    """
+    if task.activation.name != "relu":
+        return task
+    near = task.zeros(1, dtype=torch.float64)
+    for a in range(0, task.local, task.chunk):
+        part = slice(a, min(a + task.chunk, task.local))
+        z = torch.addmm(task.eta[part].double(), task.X1[:, 1:].double(), task.w[part].double().t()).abs()
+        _, e = _reach(task, part)
+        near += (z <= 2 * e + torch.finfo(task.dtype).tiny).sum()
+    task.ranks.sum(near)
+    return task if bool(near) else replace(task, activation=replace(task.activation, bounds=lambda t: (t, 1.0, 0.0, 0.0)))
+
+
 def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None, *, count: bool = False) -> Certificate:
     """The certificate of A = H + μI, or of A = JᵀJ/M + μI if S is None. `count` asks for neg(A), not only whether it is 0."""
     if S is None or error is None:
@@ -238,6 +267,74 @@ def _inertia(task: Instance, S: Tensor, shift: float, error: Radii, count: bool)
         0.0,
         f"{found.negative} negative eigenvalues of D, {found.negative - negative} of M I + J D⁻¹ Jᵀ",
     )
+
+
+@dataclass(frozen=True)
+class Count:
+    """The number of negative eigenvalues of A + E for some symmetric E, ‖E‖₂ ≤ error; infinite where that is not bounded.
+
+    By Weyl's inequality: none proves λ_min(A) ≥ -error, one or more prove λ_min(A) < error.
+    """
+
+    negative: int
+    error: float
+
+
+def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
+    """E14 for A = H + μI with the perturbation of A that makes its floating-point count exact, all rounding errors included.
+
+    With C = |Λ|^(-1/2) Qᵀ as computed, the blocks (Cᵀ sgn(Λ) C)⁻¹ differ from D_i by the residual and the defect of Q alone, as
+    the computed J differs from J: both perturb A itself. What is left is an error F of the M×M sum and of its eigenvalues. It
+    amounts to (M I + F) in place of M I, and so perturbs A by ‖J‖²/M θ/(1-θ), θ = ‖F‖/M.
+    """
+    unknown = Count(0, math.inf)
+    if task.M > _LARGEST_EIGEN:
+        return unknown
+    p, product = task.p, task.precision.product
+    few = _roundings(8 * p * p, torch.float64)
+    rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype)
+    rounding += _roundings(p * task.chunk + task.depth + task.local // _BLOCK + 16, product)
+    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
+    G, sums = task.zeros(task.M, task.M, dtype=product), task.zeros(4, dtype=torch.float64)
+    most = task.zeros(1, dtype=torch.float64)
+
+    def work(_: list[slice]) -> None:
+        for which, values, Q, part in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), shift):
+            C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
+            D, size, rows = _double(stream.block(task, S, which, shift), values, C)
+            back = rows * size.abs().sqrt()[:, None]  # Qᵀ, with the rounding of C in it
+            skew = (blocks.matmul(back, back.transpose(0, 1)) - eye).square().sum((0, 1)).sqrt() + few
+            left = (blocks.matmul(back.transpose(0, 1) * size[None], back) - D).square().sum((0, 1)).sqrt()
+            norm, largest_value = D.square().sum((0, 1)).sqrt(), size.abs().amax(0)
+            # the defect turns and stretches Q: (1 + k)^(1/2) and its inverse are within k of 1 for k ≤ 1/2
+            off = left + 5 * skew * largest_value + few * (norm + largest_value) + _roundings(3, task.dtype) * norm
+            off = torch.where(skew < 0.5, (off + error.values[part]) * _SLACK, math.inf)
+            most.copy_(torch.maximum(most, torch.nan_to_num(off, nan=math.inf).max()))
+            j, e = _jacobian_norms(task, part)
+            C_size = rows.square().sum((0, 1))
+            flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)
+            sums.add_(
+                torch.stack(
+                    [(2 * rounding * (j + e).square() * C_size + flush).sum(), (j * j).sum(), (e * e).sum(), (values < 0).sum()]
+                )
+            )
+            stream.add_signed(task, G, which, C, values < 0)
+
+    replace(task, lanes=1).sweep(work)
+    task.ranks.sum(G)
+    task.ranks.sum(sums)
+    task.ranks.max(most)
+    of_sum, j2, e2, negative = sums.tolist()
+    W = mirror_(G.double())
+    W.diagonal().add_(task.M)
+    values, off = _bounded_eigenvalues(W, task.M)
+    of_sum += off + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
+    theta = of_sum / task.M * _SLACK
+    if not theta < 1:
+        return unknown
+    j, e = j2**0.5, e2**0.5
+    total = (float(most) + ((2 * j + e) * e + (j + e) ** 2 * theta / (1 - theta)) / task.M) * _SLACK
+    return Count(int(negative) - int((values < 0).sum()), total if math.isfinite(total) else math.inf)
 
 
 @dataclass(frozen=True)
@@ -332,8 +429,8 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
             size, D_size = size.sqrt(), D_size.sqrt()
             theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
             theta = theta + (_roundings(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
-            # the diagonal of D: S + μ, rounded
-            theta = (theta + _roundings(1, task.dtype) * D_size * (size + C_size)) * _SLACK
+            # the diagonal of D: μ, rounded, and S + μ, rounded
+            theta = (theta + _roundings(3, task.dtype) * D_size * (size + C_size)) * _SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
             j, e = _jacobian_norms(task, part)
             rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype) + depth
