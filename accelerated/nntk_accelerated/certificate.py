@@ -37,6 +37,8 @@ __all__ = [
     "largest",
     "off_kinks",
     "radii",
+    "residual_bound",
+    "residual_error",
     "rho_bound",
 ]
 
@@ -128,7 +130,7 @@ class Radii:
     values: Tensor
 
 
-def _residual_error(task: Instance, r: Tensor) -> float:
+def residual_error(task: Instance, r: Tensor) -> float:
     """A bound of every |computed rₘ - exact rₘ|: each term c σ, the sum in any order, the factor N^(-β), and y."""
     u, depth = _roundings(ERROR + 8, task.dtype), _roundings(task.depth + 8, task.dtype)
     terms = task.zeros(1, dtype=torch.float64)
@@ -146,7 +148,7 @@ def rho_bound(task: Instance, r: Tensor) -> float:
 
     Infinite where the errors have no bound.
     """
-    size = (r.double().abs() + _residual_error(task, r)) / task.M
+    size = (r.double().abs() + residual_error(task, r)) / task.M
     q2 = task.X1.double().square().sum(1)[:, None]
     u = _roundings(ERROR + 8, task.dtype)
 
@@ -173,7 +175,7 @@ def gamma_bound(task: Instance, r: Tensor) -> float:
 def radii(task: Instance, r: Tensor) -> Radii:
     """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
     u = _roundings(ERROR + 8, task.dtype)
-    r_error = _residual_error(task, r)
+    r_error = residual_error(task, r)
     tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
     r_mean = float(r.double().abs().mean()) * _SLACK
     rounding = _roundings(task.M + 16, task.dtype)
@@ -231,6 +233,89 @@ def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None,
             verdict, negative, at_least, 0.0, f"A + τI is proved indefinite, τ = {step:.2e}" if at_least else first.reason
         )
     return first
+
+
+def _ldexp(value: float, exponent: int) -> float:
+    """A positive number times 2^exponent; infinite on overflow."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.inf
+
+
+def residual_bound(
+    task: Instance,
+    S: Tensor | None,
+    shift: float,
+    error: Radii | None,
+    *,
+    h: Tensor,
+    v: Tensor,
+    left: Tensor,
+    update: Tensor,
+    measured: float,
+    length: float,
+    operator: float,
+    gradient: float,
+    r_error: float,
+    alpha: float,
+    exponent: int,
+) -> float:
+    """A proved upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖) for the exact A and ∇L; infinite where none below 1 is known.
+
+    All of the step is scaled by 2^-exponent. h = -αr, `update` = Δ (p, n), `length` its norm, `left` = h - Mv - JΔ, `operator`
+    a Rayleigh quotient of A, `measured` = ‖Jᵀv - DΔ‖, `gradient` = ‖Jᵀr‖/M, all as computed; r_error bounds that of each r.
+
+    AΔ + α∇L = -(Jᵀv - DΔ) - Jᵀ(h - Mv - JΔ)/M. To what was measured of it are added the errors of r, S and J and all roundings,
+    in the order of terms that `stream` sums in; and those of the denominator are taken from it.
+    """
+    p, M, dtype = task.p, task.M, task.dtype
+    tiny = torch.finfo(dtype).tiny
+    across = _roundings(p * task.chunk + task.depth + 16, dtype)  # sums over neurons
+    along, small = _roundings(M + 16, dtype), _roundings(2 * p + 16, dtype)  # over data, over one block
+    sums, most = task.zeros(5, dtype=torch.float64), task.zeros(2, dtype=torch.float64)
+    for part in _parts(task):
+        j, e = _jacobian_norms(task, part)
+        if S is None or error is None:
+            D, radius = torch.full_like(j, abs(shift) * p**0.5), torch.zeros_like(j)
+        else:
+            D = _block_norms(task, S, part) + abs(shift) * p**0.5
+            radius = error.values[part]
+        move = update[:, part].double().square().sum(0).sqrt()
+        pulled, pushed, block = e + along * (j + e), e + (across + small) * (j + e), radius + small * D
+        sums += torch.stack(
+            [
+                pulled.square().sum(),
+                (block * move).square().sum(),
+                (pushed * move).sum(),
+                pushed.square().sum(),
+                j.square().sum(),
+            ]
+        )
+        most = torch.maximum(most, torch.stack([block.max(), (D + radius).max()]))
+    task.ranks.sum(sums)
+    task.ranks.max(most)
+    pulled2, blocked2, pushes, pushed2, j2 = sums.tolist()
+    block_error, D_most = most.tolist()
+    J, below = j2**0.5 * _SLACK, (tiny * p * task.net.width) ** 0.5  # squares below the normal numbers are lost
+    size_h, size_v, size_left = (float(t.double().norm()) for t in (h, v, left))
+    r_off = M**0.5 * (_ldexp(r_error, -exponent) + 2 * tiny)
+    few = _roundings(8, dtype)
+    # numerator
+    top = measured * (1 + across) + below + pulled2**0.5 * size_v + blocked2**0.5
+    rest = size_left + alpha * r_off + pushes + few * (2 * size_h + 2 * M * size_v + size_left + J * length * (1 + across))
+    top += J / M * (rest * (1 + few) + tiny * M)
+    norm_A = J * J / M + D_most
+    # where the step is scaled back, entries may fall below the normal numbers
+    top += norm_A * _ldexp(4 * tiny * (p * task.net.width) ** 0.5, -exponent)
+    # denominator
+    image = pushed2**0.5
+    rayleigh = operator * (1 - 2 * across) - block_error - across * D_most
+    rayleigh -= ((2 * J + image) * image + (along + few) * J * J) / M * (1 + across)
+    slope = gradient * (1 - across - few) - (pulled2**0.5 * (size_h / alpha) * (1 + few) + J * r_off) / M - below / M
+    bottom = max(rayleigh, 0.0) * max(length * (1 - across) - below, 0.0) + alpha * max(slope, 0.0)
+    ratio = top * _SLACK / (bottom * (2 - _SLACK)) if bottom > 0 else math.inf
+    return ratio if ratio < 1 else math.inf
 
 
 def largest(task: Instance, values: Tensor) -> float:
@@ -344,20 +429,24 @@ class _Blocks:
     margin: float
 
 
+def _block_norms(task: Instance, S: Tensor, part: slice) -> Tensor:
+    """‖S_i‖_F of the computed blocks, from above."""
+    p = task.p
+    # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
+    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
+    total = twice.double().to(task.device) @ S[:, part].double().square()
+    return total.sqrt() * (1 + _roundings(4 * p * p, task.dtype)) + torch.finfo(task.dtype).tiny ** 0.5
+
+
 def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Blocks:
     """Step 1, in three sieves of growing cost."""
     p = task.p
     totals = task.zeros(2, dtype=torch.float64)
     least = task.zeros(1, dtype=torch.float64).add_(math.inf)
     growth = 1 + _roundings(4 * p * p, task.dtype)
-    # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
-    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    twice = twice.double().to(task.device)
     rest = []
     for part in _parts(task):
-        norms = (
-            (twice @ S[:, part].double().square()).sqrt() * growth + torch.finfo(task.dtype).tiny ** 0.5 + error.values[part]
-        )
+        norms = _block_norms(task, S, part) + error.values[part]
         certain = norms < shift  # False for nan as well
         least = torch.minimum(least, ((shift - norms) / abs(shift) * (2 - _SLACK)).where(certain, least).min())
         rest.append(torch.nonzero(~certain)[:, 0] + part.start)

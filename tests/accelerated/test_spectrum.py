@@ -31,7 +31,7 @@ from nntk_accelerated import (
 )
 from nntk_accelerated.instance import PRECISIONS as PRODUCTS
 from nntk_accelerated.scaling import damping_of
-from tests.accelerated.comparison import Parts, random_case, tensors
+from tests.accelerated.comparison import Parts, adversarial, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
@@ -210,22 +210,6 @@ def test_min_eigenvalue_refuses_a_tolerance(rtol: float) -> None:
 # ------------------------------------------------------------------------------ λ_min of adversarial cases, and its count alone
 
 PRECISIONS = {"float64": ("float64", None), "mixed": ("float64", "mixed"), "float32": ("float32", None)}
-
-
-def adversarial(seed: int) -> Parts:
-    """Small networks with graded weights, large targets, or residuals near 0; a quarter with fewer parameters than points."""
-    rng = np.random.default_rng(seed)
-    N, d, M = (int(rng.integers(1, most)) for most in (6, 3, 7))
-    if rng.random() < 0.25:
-        N, d, M = 1, 1, int(rng.integers(4, 10))
-    net, X, y = random_case(seed, N, d, M, sorted(ACTIVATIONS)[rng.integers(len(ACTIVATIONS))])
-    kind = rng.integers(4)
-    c = net.c * 10.0 ** rng.uniform(-kind * 3, kind * 3, N) if kind < 3 else net.c
-    y = y * 10.0 ** rng.uniform(-3, 6) if kind == 3 else y
-    net = reference.Network(c.astype(np.float32).astype(float), net.w, net.eta, net.beta, net.activation)
-    if rng.random() < 0.3:
-        y = reference.outputs(net, X) + 10.0 ** rng.uniform(-14, -2) * y
-    return net, X, y.astype(np.float32).astype(float)
 
 
 def false_interval(seed: int) -> tuple[bool, str]:
