@@ -26,7 +26,21 @@ from nntk_accelerated.activations import ERROR
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.instance import Instance
 
-__all__ = ["Certificate", "Radii", "certify", "gamma_bound", "jacobian_bound", "largest", "radii", "rho_bound"]
+__all__ = [
+    "Certificate",
+    "Count",
+    "Radii",
+    "certify",
+    "count_below",
+    "gamma_bound",
+    "jacobian_bound",
+    "largest",
+    "off_kinks",
+    "radii",
+    "residual_bound",
+    "residual_error",
+    "rho_bound",
+]
 
 _LARGEST_EIGEN = 4096
 """Largest M whose eigenvalues are computed for step 3."""
@@ -116,7 +130,7 @@ class Radii:
     values: Tensor
 
 
-def _residual_error(task: Instance, r: Tensor) -> float:
+def residual_error(task: Instance, r: Tensor) -> float:
     """A bound of every |computed rₘ - exact rₘ|: each term c σ, the sum in any order, the factor N^(-β), and y."""
     u, depth = _roundings(ERROR + 8, task.dtype), _roundings(task.depth + 8, task.dtype)
     terms = task.zeros(1, dtype=torch.float64)
@@ -134,7 +148,7 @@ def rho_bound(task: Instance, r: Tensor) -> float:
 
     Infinite where the errors have no bound.
     """
-    size = (r.double().abs() + _residual_error(task, r)) / task.M
+    size = (r.double().abs() + residual_error(task, r)) / task.M
     q2 = task.X1.double().square().sum(1)[:, None]
     u = _roundings(ERROR + 8, task.dtype)
 
@@ -161,7 +175,7 @@ def gamma_bound(task: Instance, r: Tensor) -> float:
 def radii(task: Instance, r: Tensor) -> Radii:
     """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
     u = _roundings(ERROR + 8, task.dtype)
-    r_error = _residual_error(task, r)
+    r_error = residual_error(task, r)
     tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
     r_mean = float(r.double().abs().mean()) * _SLACK
     rounding = _roundings(task.M + 16, task.dtype)
@@ -176,6 +190,23 @@ def radii(task: Instance, r: Tensor) -> Radii:
         # no bound (relu's kink, times c = 0) is an infinite one
         values[part] = torch.nan_to_num((cross + curved) * _SLACK + tiny * q * q, nan=math.inf, posinf=math.inf)
     return Radii(values)
+
+
+def off_kinks(task: Instance) -> Instance:
+    """The same with the bounds of relu's derivatives as they are where no z comes within its rounding error of the kink.
+
+    An activation outside the theory is not called proved all the same.
+    """
+    if task.activation.name != "relu":
+        return task
+    near = task.zeros(1, dtype=torch.float64)
+    for a in range(0, task.local, task.chunk):
+        part = slice(a, min(a + task.chunk, task.local))
+        z = torch.addmm(task.eta[part].double(), task.X1[:, 1:].double(), task.w[part].double().t()).abs()
+        _, e = _reach(task, part)
+        near += (z <= 2 * e + torch.finfo(task.dtype).tiny).sum()
+    task.ranks.sum(near)
+    return task if bool(near) else replace(task, activation=replace(task.activation, bounds=lambda t: (t, 1.0, 0.0, 0.0)))
 
 
 def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None, *, count: bool = False) -> Certificate:
@@ -202,6 +233,89 @@ def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None,
             verdict, negative, at_least, 0.0, f"A + τI is proved indefinite, τ = {step:.2e}" if at_least else first.reason
         )
     return first
+
+
+def _ldexp(value: float, exponent: int) -> float:
+    """A positive number times 2^exponent; infinite on overflow."""
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.inf
+
+
+def residual_bound(
+    task: Instance,
+    S: Tensor | None,
+    shift: float,
+    error: Radii | None,
+    *,
+    h: Tensor,
+    v: Tensor,
+    left: Tensor,
+    update: Tensor,
+    measured: float,
+    length: float,
+    operator: float,
+    gradient: float,
+    r_error: float,
+    alpha: float,
+    exponent: int,
+) -> float:
+    """A proved upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖) for the exact A and ∇L; infinite where none below 1 is known.
+
+    All of the step is scaled by 2^-exponent. h = -αr, `update` = Δ (p, n), `length` its norm, `left` = h - Mv - JΔ, `operator`
+    a Rayleigh quotient of A, `measured` = ‖Jᵀv - DΔ‖, `gradient` = ‖Jᵀr‖/M, all as computed; r_error bounds that of each r.
+
+    AΔ + α∇L = -(Jᵀv - DΔ) - Jᵀ(h - Mv - JΔ)/M. To what was measured of it are added the errors of r, S and J and all roundings,
+    in the order of terms that `stream` sums in; and those of the denominator are taken from it.
+    """
+    p, M, dtype = task.p, task.M, task.dtype
+    tiny = torch.finfo(dtype).tiny
+    across = _roundings(p * task.chunk + task.depth + 16, dtype)  # sums over neurons
+    along, small = _roundings(M + 16, dtype), _roundings(2 * p + 16, dtype)  # over data, over one block
+    sums, most = task.zeros(5, dtype=torch.float64), task.zeros(2, dtype=torch.float64)
+    for part in _parts(task):
+        j, e = _jacobian_norms(task, part)
+        if S is None or error is None:
+            D, radius = torch.full_like(j, abs(shift) * p**0.5), torch.zeros_like(j)
+        else:
+            D = _block_norms(task, S, part) + abs(shift) * p**0.5
+            radius = error.values[part]
+        move = update[:, part].double().square().sum(0).sqrt()
+        pulled, pushed, block = e + along * (j + e), e + (across + small) * (j + e), radius + small * D
+        sums += torch.stack(
+            [
+                pulled.square().sum(),
+                (block * move).square().sum(),
+                (pushed * move).sum(),
+                pushed.square().sum(),
+                j.square().sum(),
+            ]
+        )
+        most = torch.maximum(most, torch.stack([block.max(), (D + radius).max()]))
+    task.ranks.sum(sums)
+    task.ranks.max(most)
+    pulled2, blocked2, pushes, pushed2, j2 = sums.tolist()
+    block_error, D_most = most.tolist()
+    J, below = j2**0.5 * _SLACK, (tiny * p * task.net.width) ** 0.5  # squares below the normal numbers are lost
+    size_h, size_v, size_left = (float(t.double().norm()) for t in (h, v, left))
+    r_off = M**0.5 * (_ldexp(r_error, -exponent) + 2 * tiny)
+    few = _roundings(8, dtype)
+    # numerator
+    top = measured * (1 + across) + below + pulled2**0.5 * size_v + blocked2**0.5
+    rest = size_left + alpha * r_off + pushes + few * (2 * size_h + 2 * M * size_v + size_left + J * length * (1 + across))
+    top += J / M * (rest * (1 + few) + tiny * M)
+    norm_A = J * J / M + D_most
+    # where the step is scaled back, entries may fall below the normal numbers
+    top += norm_A * _ldexp(4 * tiny * (p * task.net.width) ** 0.5, -exponent)
+    # denominator
+    image = pushed2**0.5
+    rayleigh = operator * (1 - 2 * across) - block_error - across * D_most
+    rayleigh -= ((2 * J + image) * image + (along + few) * J * J) / M * (1 + across)
+    slope = gradient * (1 - across - few) - (pulled2**0.5 * (size_h / alpha) * (1 + few) + J * r_off) / M - below / M
+    bottom = max(rayleigh, 0.0) * max(length * (1 - across) - below, 0.0) + alpha * max(slope, 0.0)
+    ratio = top * _SLACK / (bottom * (2 - _SLACK)) if bottom > 0 else math.inf
+    return ratio if ratio < 1 else math.inf
 
 
 def largest(task: Instance, values: Tensor) -> float:
@@ -241,10 +355,87 @@ def _inertia(task: Instance, S: Tensor, shift: float, error: Radii, count: bool)
 
 
 @dataclass(frozen=True)
+class Count:
+    """The number of negative eigenvalues of A + E for some symmetric E, ‖E‖₂ ≤ error; infinite where that is not bounded.
+
+    By Weyl's inequality: none proves λ_min(A) ≥ -error, one or more prove λ_min(A) < error.
+    """
+
+    negative: int
+    error: float
+
+
+def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
+    """E14 for A = H + μI with the perturbation of A that makes its floating-point count exact, all rounding errors included.
+
+    With C = |Λ|^(-1/2) Qᵀ as computed, the blocks (Cᵀ sgn(Λ) C)⁻¹ differ from D_i by the residual and the defect of Q alone, as
+    the computed J differs from J: both perturb A itself. What is left is an error F of the M×M sum and of its eigenvalues. It
+    amounts to (M I + F) in place of M I, and so perturbs A by ‖J‖²/M θ/(1-θ), θ = ‖F‖/M.
+    """
+    unknown = Count(0, math.inf)
+    if task.M > _LARGEST_EIGEN:
+        return unknown
+    p, product = task.p, task.precision.product
+    few = _roundings(8 * p * p, torch.float64)
+    rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype)
+    rounding += _roundings(p * task.chunk + task.depth + task.local // _BLOCK + 16, product)
+    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
+    G, sums = task.zeros(task.M, task.M, dtype=product), task.zeros(4, dtype=torch.float64)
+    most = task.zeros(1, dtype=torch.float64)
+
+    def work(_: list[slice]) -> None:
+        for which, values, Q, part in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), shift):
+            C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
+            D, size, rows = _double(stream.block(task, S, which, shift), values, C)
+            back = rows * size.abs().sqrt()[:, None]  # Qᵀ, with the rounding of C in it
+            skew = (blocks.matmul(back, back.transpose(0, 1)) - eye).square().sum((0, 1)).sqrt() + few
+            left = (blocks.matmul(back.transpose(0, 1) * size[None], back) - D).square().sum((0, 1)).sqrt()
+            norm, largest_value = D.square().sum((0, 1)).sqrt(), size.abs().amax(0)
+            # the defect turns and stretches Q: (1 + k)^(1/2) and its inverse are within k of 1 for k ≤ 1/2
+            off = left + 5 * skew * largest_value + few * (norm + largest_value) + _roundings(3, task.dtype) * norm
+            off = torch.where(skew < 0.5, (off + error.values[part]) * _SLACK, math.inf)
+            most.copy_(torch.maximum(most, torch.nan_to_num(off, nan=math.inf).max()))
+            j, e = _jacobian_norms(task, part)
+            C_size = rows.square().sum((0, 1))
+            flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)
+            sums.add_(
+                torch.stack(
+                    [(2 * rounding * (j + e).square() * C_size + flush).sum(), (j * j).sum(), (e * e).sum(), (values < 0).sum()]
+                )
+            )
+            stream.add_signed(task, G, which, C, values < 0)
+
+    replace(task, lanes=1).sweep(work)
+    task.ranks.sum(G)
+    task.ranks.sum(sums)
+    task.ranks.max(most)
+    of_sum, j2, e2, negative = sums.tolist()
+    W = mirror_(G.double())
+    W.diagonal().add_(task.M)
+    values, off = _bounded_eigenvalues(W, task.M)
+    of_sum += off + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
+    theta = of_sum / task.M * _SLACK
+    if not theta < 1:
+        return unknown
+    j, e = j2**0.5, e2**0.5
+    total = (float(most) + ((2 * j + e) * e + (j + e) ** 2 * theta / (1 - theta)) / task.M) * _SLACK
+    return Count(int(negative) - int((values < 0).sum()), total if math.isfinite(total) else math.inf)
+
+
+@dataclass(frozen=True)
 class _Blocks:
     negative: int  # proved negative eigenvalues of D
     open: int  # blocks whose inertia is not proved
     margin: float
+
+
+def _block_norms(task: Instance, S: Tensor, part: slice) -> Tensor:
+    """‖S_i‖_F of the computed blocks, from above."""
+    p = task.p
+    # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
+    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
+    total = twice.double().to(task.device) @ S[:, part].double().square()
+    return total.sqrt() * (1 + _roundings(4 * p * p, task.dtype)) + torch.finfo(task.dtype).tiny ** 0.5
 
 
 def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Blocks:
@@ -253,14 +444,9 @@ def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Bl
     totals = task.zeros(2, dtype=torch.float64)
     least = task.zeros(1, dtype=torch.float64).add_(math.inf)
     growth = 1 + _roundings(4 * p * p, task.dtype)
-    # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
-    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    twice = twice.double().to(task.device)
     rest = []
     for part in _parts(task):
-        norms = (
-            (twice @ S[:, part].double().square()).sqrt() * growth + torch.finfo(task.dtype).tiny ** 0.5 + error.values[part]
-        )
+        norms = _block_norms(task, S, part) + error.values[part]
         certain = norms < shift  # False for nan as well
         least = torch.minimum(least, ((shift - norms) / abs(shift) * (2 - _SLACK)).where(certain, least).min())
         rest.append(torch.nonzero(~certain)[:, 0] + part.start)
@@ -332,8 +518,8 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
             size, D_size = size.sqrt(), D_size.sqrt()
             theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
             theta = theta + (_roundings(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
-            # the diagonal of D: S + μ, rounded
-            theta = (theta + _roundings(1, task.dtype) * D_size * (size + C_size)) * _SLACK
+            # the diagonal of D: μ, rounded, and S + μ, rounded
+            theta = (theta + _roundings(3, task.dtype) * D_size * (size + C_size)) * _SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
             j, e = _jacobian_norms(task, part)
             rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype) + depth

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, gamma_bound, jacobian_bound, largest
+from nntk_accelerated.certificate import (
+    Certificate,
+    Radii,
+    certify,
+    count_below,
+    gamma_bound,
+    jacobian_bound,
+    largest,
+    off_kinks,
+    radii,
+)
 from nntk_accelerated.errors import InputError, RangeError, SingularSystemError
-from nntk_accelerated.instance import Instance, instance, memory_guard
+from nntk_accelerated.instance import Instance, Precision, instance, memory_guard
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.prepared import PreparedNetwork, prepared
 from nntk_accelerated.scaling import damping_of, regularization
@@ -30,6 +40,9 @@ __all__ = [
     "required_width",
     "sufficient_gamma",
 ]
+
+_ATTEMPTS = 4
+"""Places at which an end of λ_min's interval is tried, each 16 times as far out as the one before."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +72,11 @@ def inertia(
 
 @dataclass(frozen=True)
 class MinEigenvalue:
-    """λ_min(H) lies in [lower, upper], with `value` in the middle; `proved` if both ends are certified.
+    """λ_min(H) lies in [lower, upper], with `value` near the middle; `proved` if both ends are certified.
 
-    evaluations   inertia counts spent.
-    converged     is the interval as narrow as was asked for? Not where λ_min is lost among rounding errors.
+    evaluations   inertia counts spent by the bisection.
+    converged     is it certain but for relu's kinks, which rounding cannot move, that λ_min is inside, and is the interval no
+                  wider than 2·rtol·|λ_min|? Not where λ_min is lost among rounding errors.
     """
 
     value: float
@@ -80,6 +94,9 @@ def min_eigenvalue(
     net: Any, X: Any, y: Any, *, rtol: float = 1e-6, precision: str | None = None, chunk: int | None = None
 ) -> MinEigenvalue:
     """λ_min(H) by spectrum slicing (E14): bisection on the inertia of H - xI, until the interval's width is rtol·|λ_min|.
+
+    Both ends are then moved outwards and confirmed, every rounding error included, in the working precision: with "mixed", as
+    with "float64".
 
     JᵀJ/M has rank at most M and is positive semidefinite, so λ_min(H) lies between the smallest and the (M+1)-th smallest
     eigenvalue of S, which cost O(N): few counts of O(NM²) remain.
@@ -99,17 +116,24 @@ def _accuracy(rtol: Any) -> float:
 def _min_eigenvalue(at: PreparedNetwork, rtol: float) -> MinEigenvalue:
     task = at.instance
     with memory_guard(task), torch.no_grad():
-        lower, upper, size = _bracket(task, at.S)
-        doubt = largest(task, at.S_error.values)  # of S in the 2-norm, and so of its eigenvalues
-    known = math.isfinite(doubt)
-    doubt = doubt if known else 0.0
-    noise = max(64 * torch.finfo(task.dtype).eps * size, 2 * doubt)
-    if not math.isfinite(2 * (abs(lower) + abs(upper) + size + noise)):  # no bracket below is wider
+        lower, upper, size, whole = _bracket(task, at.S)
+        known = math.isfinite(largest(task, at.S_error.values))
+        smooth = task if known else off_kinks(task)
+        error = at.S_error if smooth is task else radii(smooth, at.residual)
+        doubt = largest(task, error.values)  # of S in the 2-norm, and so of its eigenvalues
+    bounded = math.isfinite(doubt)
+    doubt = doubt if bounded else 0.0
+    # of a count: the sums over neurons are made in the product's dtype, of all of H; and of S itself
+    working, product = (64 * torch.finfo(dtype).eps * whole for dtype in (task.dtype, task.precision.product))
+    noise = max(working, product, 2 * doubt)
+    outside = 8 * task.p**2 * torch.finfo(task.dtype).eps * size + 2 * doubt + torch.finfo(task.dtype).tiny
+    if not math.isfinite(2 * (abs(lower) + abs(upper) + whole + noise)):  # no bracket below is wider
         raise RangeError(f"the Hessian is not finite in {task.dtype}: rescale the problem")
     if size == 0 and task.net.width * task.p > task.M:  # r = 0: H = JᵀJ/M, singular
-        return MinEigenvalue(0.0, -doubt, doubt, known, doubt == 0, 0)
+        return MinEigenvalue(0.0, -doubt, doubt, known, bounded and doubt == 0, 0)
     spent = 0
-    lower, upper = lower - noise, upper + noise
+    least, most = lower - outside, upper + outside  # contain λ_min whatever the counts say
+    lower, upper = max(lower - noise, least), min(upper + noise, most)
 
     def below(x: float) -> bool:
         """Has H an eigenvalue below x? At an eigenvalue, to rounding, the answer is either."""
@@ -120,25 +144,67 @@ def _min_eigenvalue(at: PreparedNetwork, rtol: float) -> MinEigenvalue:
         except SingularSystemError:
             return True
 
-    while upper - lower > rtol * max(abs(lower), abs(upper)) and upper - lower > 4 * noise:
-        middle = (lower + upper) / 2
-        if below(middle):
-            upper = middle
-        else:
-            lower = middle
-    converged = upper - lower <= rtol * max(abs(lower), abs(upper))
+    def bisect(lower: float, upper: float, noise: float) -> tuple[float, float]:
+        while upper - lower + noise > rtol * max(abs(lower), abs(upper)) and upper - lower > 4 * noise:
+            middle = (lower + upper) / 2
+            lower, upper = (lower, middle) if below(middle) else (middle, upper)
+        return lower, upper
+
+    lower, upper = bisect(lower, upper, noise)
+    # The accuracy is that of the working dtype: what is left is done there, after a look at what the narrower counts said.
+    at = replace(at, instance=replace(task, precision=Precision(task.dtype, task.dtype)))
+    finer = max(working, 2 * doubt)
+    if finer < noise and upper - lower + noise > rtol * max(abs(lower), abs(upper)):
+        lower, upper = max(lower - noise, least), min(upper + noise, most)
+        if below(lower):
+            lower, upper = least, lower
+        elif not below(upper):
+            lower, upper = upper, most
+        lower, upper = bisect(lower, upper, finer)
+        noise = finer
     # widen by half a width: proofs need room, and the answer keeps its accuracy
     room = (upper - lower) / 2 + noise
-    at_lower, at_upper = at.certificate(-(lower - room)), at.certificate(-(upper + room))
-    proved = at_lower.verdict == "positive definite" and at_upper.verdict == "indefinite"
     middle = (lower + upper) / 2
-    if proved:
-        lower, upper = lower - room, upper + room
-    return MinEigenvalue(middle, lower, upper, proved, converged, spent)
+    confirmed = False
+    if bounded:
+        with memory_guard(task), torch.no_grad():
+            down = _end(at, smooth, error, lower, -room, least)
+            up = _end(at, smooth, error, upper, room, most)
+        confirmed = down is not None and up is not None
+        lower, upper = least if down is None else down, most if up is None else up
+        middle = min(max(middle, lower), upper)
+    converged = confirmed and upper - lower <= 2 * rtol * max(abs(lower), abs(upper))
+    return MinEigenvalue(middle, lower, upper, confirmed and known, converged, spent)
 
 
-def _bracket(task: Instance, S: Tensor) -> tuple[float, float, float]:
-    """(λ₁(S), upper bound of λ_min(H), ‖S‖): Weyl and, for a matrix of rank M added, Cauchy interlacing."""
+def _end(at: PreparedNetwork, smooth: Instance, error: Radii, start: float, room: float, outermost: float) -> float | None:
+    """A bound of λ_min(H), every rounding error included: from above for room > 0, from below for room < 0. None without one.
+
+    It is `start` + `room` where the certificate says so, or half of that with a count and the perturbation for which that is
+    exact. Where neither does, places farther out are tried, up to `outermost`.
+    """
+    task = replace(smooth, precision=at.instance.precision)
+    wanted, sign = ("indefinite", 1) if room > 0 else ("positive definite", -1)
+    best: float | None = None
+    for _ in range(_ATTEMPTS):
+        x = start + room
+        if certify(task, at.S, -x, error).verdict == wanted:
+            return x if best is None else sign * min(sign * x, sign * best)
+        near = start + room / 2
+        count = count_below(task, at.S, -near, error)
+        if (count.negative > 0) == (sign > 0) and math.isfinite(count.error):
+            bound = near + sign * (count.error + 4 * torch.finfo(torch.float64).eps * (abs(near) + count.error))
+            best = bound if best is None else sign * min(sign * bound, sign * best)
+            if count.error <= abs(room) / 2:
+                return best
+        if sign * x >= sign * outermost:
+            break
+        room *= 16
+    return best
+
+
+def _bracket(task: Instance, S: Tensor) -> tuple[float, float, float, float]:
+    """(λ₁(S), upper bound of λ_min(H), ‖S‖, bound of ‖H‖): Weyl and, for a matrix of rank M added, Cauchy interlacing."""
     smallest, most = [], task.zeros(1, dtype=torch.float64)
     for _, values, _, _ in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), 0.0):
         flat = values.reshape(-1)
@@ -148,14 +214,11 @@ def _bracket(task: Instance, S: Tensor) -> tuple[float, float, float]:
     own = torch.cat(smallest)
     every = task.ranks.gather(own.topk(min(task.M + 1, own.shape[0]), largest=False).values).sort().values
     low, size = float(every[0]), float(most)
+    added = jacobian_bound(task) ** 2 / task.M
     if every.shape[0] > task.M:
-        return low, float(every[task.M]), size
-    # fewer parameters than points: the mean of the eigenvalues of H bounds the smallest, and |H| ≤ |S| + |J|²/M
-    return (
-        low,
-        size + jacobian_bound(task) ** 2 / (task.M * task.net.width * task.p),
-        max(size, jacobian_bound(task) ** 2 / task.M),
-    )
+        return low, float(every[task.M]), size, size + added
+    # fewer parameters than points: the mean of the eigenvalues of H bounds the smallest
+    return low, size + added / (task.net.width * task.p), size, size + added
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii
+from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii, residual_bound, residual_error
 from nntk_accelerated.dense import Factor
 from nntk_accelerated.errors import RangeError, RefinementError
 from nntk_accelerated.instance import PRECISIONS, Instance, instance, memory_guard
@@ -34,9 +34,14 @@ class NewtonStep:
     update                (n, d+2): (c, w, η) of each neuron held here; a view of (d+2, n) storage, in the working dtype.
     damping               γ_N, the number added to H's diagonal.
     loss                  L = |r|²/(2M) (E2) before the step.
-    residual              upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + γ_N I, in 2-norms; ‖A‖ is bounded from below
-                          by a Rayleigh quotient. 0 where Δ and ∇L are both computed as exactly 0.
+    residual              ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖), A = H + γ_N I, in 2-norms, as measured: of the system whose r, S and J
+                          are those computed, in floating point, ‖A‖ a Rayleigh quotient from below. It says how well that
+                          system was solved, and is no bound for the exact one: the errors of r, S, J and γ_N are not in it.
+                          0 where Δ and ∇L are both computed as exactly 0.
+    residual_bound        a proved upper bound of the same for the exact A and ∇L, and γ_N as reported here; infinite where none
+                          below 1, which is always one, is known: for relu, or where ∇L is rounding error alone.
     negative_eigenvalues  of A: as proved in `certificate`, else by the floating-point factorization.
+    negative_eigenvalues_proved  which of the two it is.
     certificate           what is proved of A.
     gradient_norm         ‖∇L‖.
     refinements           refinement steps taken.
@@ -48,7 +53,9 @@ class NewtonStep:
     damping: float
     loss: float
     residual: float
+    residual_bound: float
     negative_eigenvalues: int
+    negative_eigenvalues_proved: bool
     certificate: Certificate
     gradient_norm: float
     refinements: int
@@ -144,9 +151,9 @@ def take(
     clock.stage("gram")
     F, counted = stream.factor(task, K)
     clock.stage("factor")
-    solution = _refine(task, K, F, r, alpha)
-    clock.stage("solve")
     error: Radii | None = radii(task, r) if curvature else None
+    solution = _refine(task, K, F, r, alpha, error)
+    clock.stage("solve")
     certificate = certify(task, K.S, damping, error)
     clock.stage("certificate")
     return NewtonStep(
@@ -154,7 +161,9 @@ def take(
         damping=damping,
         loss=loss,
         residual=solution.residual,
+        residual_bound=solution.bound,
         negative_eigenvalues=counted if certificate.negative is None else certificate.negative,
+        negative_eigenvalues_proved=certificate.negative is not None,
         certificate=certificate,
         gradient_norm=solution.gradient,
         refinements=solution.rounds,
@@ -167,11 +176,12 @@ def take(
 class _Solution:
     update: Tensor
     residual: float
+    bound: float
     gradient: float
     rounds: int
 
 
-def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float) -> _Solution:
+def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float, error: Radii | None) -> _Solution:
     """Solve W (v, t) = (-αr, 0), and again for what is left, until the residual of A Δ = -α Jᵀr/M is at rounding level.
 
     While it helps, v is refined: a pass forms Δ = D⁻¹Jᵀv anew and measures h - Mv - JΔ and Jᵀv - DΔ, whose sizes bound the
@@ -179,10 +189,11 @@ def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float) 
     refined, at one pass more for the residual.
     """
     M, eps = task.M, torch.finfo(task.dtype).eps
+    r_error = residual_error(task, r)
     # The system is linear in r: with |r| near 1 no norm under- or overflows.
     exponent = int(torch.frexp(r.abs().max()).exponent)
     if not bool((r != 0).any()):
-        return _Solution(task.zeros(task.p, task.local), 0.0, 0.0, 0)
+        return _Solution(task.zeros(task.p, task.local), 0.0, math.inf, 0.0, 0)
     r = torch.ldexp(r, torch.tensor(-exponent, device=r.device))
     k = 0 if K.border is None else K.border.values.shape[0]
     h = -alpha * r
@@ -199,12 +210,32 @@ def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float) 
         scale = first.operator * solved.length + alpha * gradient
         return (norm / (scale + floor), norm / scale if scale else 0.0) if norm else (0.0, 0.0)
 
+    def finished(v: Tensor, left: Tensor, norm: float, reported: float) -> _Solution:
+        bound = residual_bound(
+            task,
+            K.S,
+            K.shift,
+            error,
+            h=h,
+            v=v,
+            left=left,
+            update=update,
+            measured=norm,
+            length=solved.length,
+            operator=first.operator,
+            gradient=gradient,
+            r_error=r_error,
+            alpha=alpha,
+            exponent=exponent,
+        )
+        return _rescaled(task, update, reported, bound, gradient, rounds, exponent)
+
     solved, best, rounds, most = first, math.inf, 0, _REFINEMENTS[task.precision]
     while True:
         left = h - M * solution[:M] - solved.image
         backward, reported = sizes(solved.local + bound_J * float(left.double().norm()) / M, solved)
         if backward <= _TARGET * eps:
-            return _rescaled(task, update, reported, gradient, rounds, exponent)
+            return finished(solution[:M], left, solved.local, reported)
         if backward > best / 4 or rounds == most:
             break
         best, rounds = backward, rounds + 1
@@ -220,7 +251,7 @@ def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float) 
         backward, reported = sizes(norm, solved)
         stagnates = backward > best / 2
         if backward <= _TARGET * eps or (stagnates and backward <= _LIMIT * eps):
-            return _rescaled(task, update, reported, gradient, rounds, exponent)
+            return finished(v, torch.zeros_like(v), norm, reported)
         if (stagnates and backward > best) or rounds == most:
             break
         best, rounds = min(best, backward), rounds + 1
@@ -232,7 +263,9 @@ def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float) 
     )
 
 
-def _rescaled(task: Instance, update: Tensor, residual: float, gradient: float, rounds: int, exponent: int) -> _Solution:
+def _rescaled(
+    task: Instance, update: Tensor, residual: float, bound: float, gradient: float, rounds: int, exponent: int
+) -> _Solution:
     """The solution for the residual times 2^exponent. Raises RangeError where it overflows."""
     half = exponent // 2  # 2^exponent itself may be out of range
     update.mul_(2.0**half).mul_(2.0 ** (exponent - half))
@@ -240,4 +273,4 @@ def _rescaled(task: Instance, update: Tensor, residual: float, gradient: float, 
     task.ranks.max(outside)  # every rank refuses, or none: the others would wait for one that has left
     if bool(outside):
         raise RangeError(f"the step is not finite in {update.dtype}: rescale the problem, or raise gamma")
-    return _Solution(update, residual, math.ldexp(gradient, exponent), rounds)
+    return _Solution(update, residual, bound, math.ldexp(gradient, exponent), rounds)

@@ -13,7 +13,7 @@ import torch
 from flint import arb, arb_mat, ctx
 
 import nntk_reference as reference
-from nntk_accelerated import ShallowNet
+from nntk_accelerated import ACTIVATIONS, ShallowNet
 from nntk_reference import Ball, Network
 from tests.jet_errors import jet_errors
 
@@ -105,6 +105,22 @@ def tensors(case: Parts, dtype: str = "float64", device: str = "cpu") -> tuple[S
     net, *data = case
     theta, X, y = (torch.tensor(a, dtype=DTYPES[dtype], device=device) for a in (net.theta, *data))
     return ShallowNet.from_theta(theta, beta=net.beta, activation=net.activation), X, y
+
+
+def adversarial(seed: int) -> Parts:
+    """Small networks with graded weights, large targets, or residuals near 0; a quarter with fewer parameters than points."""
+    rng, names = np.random.default_rng(seed), sorted(ACTIVATIONS)
+    N, d, M = (int(rng.integers(1, most)) for most in (6, 3, 7))
+    if rng.random() < 0.25:
+        N, d, M = 1, 1, int(rng.integers(4, 10))
+    net, X, y = random_case(seed, N, d, M, names[rng.integers(len(names))])
+    kind = rng.integers(4)
+    c = net.c * 10.0 ** rng.uniform(-kind * 3, kind * 3, N) if kind < 3 else net.c
+    y = y * 10.0 ** rng.uniform(-3, 6) if kind == 3 else y
+    net = reference.Network(c.astype(np.float32).astype(float), net.w, net.eta, net.beta, net.activation)
+    if rng.random() < 0.3:
+        y = reference.outputs(net, X) + 10.0 ** rng.uniform(-14, -2) * y
+    return net, X, y.astype(np.float32).astype(float)
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,24 @@ import nntk_reference as reference
 from nntk.strategies import problems
 from nntk_accelerated import (
     ACTIVATIONS,
+    AcceleratedError,
     InputError,
     MinEigenvalue,
     ShallowNet,
     SingularSystemError,
+    certificate,
     inertia,
     min_eigenvalue,
     outputs,
+    prepare,
     required_gamma,
     required_width,
+    spectrum,
     sufficient_gamma,
 )
+from nntk_accelerated.instance import PRECISIONS as PRODUCTS
 from nntk_accelerated.scaling import damping_of
-from tests.accelerated.comparison import Parts, random_case, tensors
+from tests.accelerated.comparison import Parts, adversarial, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 
@@ -200,6 +205,82 @@ def test_min_eigenvalue_of_special_networks(problem: tuple[reference.Network, Ar
 def test_min_eigenvalue_refuses_a_tolerance(rtol: float) -> None:
     with pytest.raises(InputError, match="rtol"):
         min_eigenvalue(*tensors(random_case(0, 2, 1, 2)), rtol=rtol)
+
+
+# ------------------------------------------------------------------------------ λ_min of adversarial cases, and its count alone
+
+PRECISIONS = {"float64": ("float64", None), "mixed": ("float64", "mixed"), "float32": ("float32", None)}
+
+
+def false_interval(seed: int) -> tuple[bool, str]:
+    """(is it claimed?, what is wrong) of λ_min's interval for one case."""
+    case, mode = adversarial(seed), sorted(PRECISIONS)[seed % 3]
+    dtype, precision = PRECISIONS[mode]
+    rtol = 10.0 ** -np.random.default_rng(seed).integers(1, 12)
+    try:
+        found = min_eigenvalue(*tensors(case, dtype), rtol=rtol, precision=precision, chunk=3)
+    except AcceleratedError:
+        return False, ""
+    if not (found.converged or found.proved):
+        return False, ""
+    if found.converged and found.upper - found.lower > 2 * rtol * max(abs(found.lower), abs(found.upper)):
+        return True, f"{seed=}, {mode=}, too wide: {found}"
+    H = exact_hessian(case)
+    inside = exact_inertia(H, found.lower).negative == 0 and exact_inertia(H, found.upper).positive < len(H)
+    return True, "" if inside else f"{seed=}, {mode=}, {rtol=}: {found}"
+
+
+@pytest.mark.parametrize("start", range(3))
+def test_no_interval_of_adversarial_cases_is_false(start: int) -> None:
+    results = [false_interval(seed) for seed in range(start, 45, 3)]
+    assert [wrong for _, wrong in results if wrong] == []
+    assert sum(claimed for claimed, _ in results) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(20))
+def test_no_interval_of_a_thousand_adversarial_cases_is_false(block: int) -> None:
+    assert [wrong for _, wrong in map(false_interval, range(100 + 50 * block, 150 + 50 * block)) if wrong] == []
+
+
+@pytest.mark.parametrize("seed", [12, 16, 20, 26])
+def test_ends_that_nothing_confirms_are_found_out(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: the bisection's ends are believed, and its second stage is left to the product's dtype."""
+    assert false_interval(seed) == (True, "")
+    monkeypatch.setattr(spectrum, "_end", lambda at, smooth, error, start, room, outermost: start + room)
+    monkeypatch.setattr(spectrum, "Precision", lambda working, product: PRODUCTS["mixed"])
+    monkeypatch.setattr(spectrum, "jacobian_bound", lambda task: 0.0)
+    assert false_interval(seed)[1] != ""
+
+
+def count_errors(seed: int, share: float = 1.0) -> tuple[int, list[str]]:
+    """(counts with a bound, those that are not exact for H - x'I with any |x' - x| ≤ share · bound), near eigenvalues of H."""
+    case, mode = adversarial(seed), sorted(PRECISIONS)[seed % 3]
+    dtype, precision = PRECISIONS[mode]
+    at = prepare(*tensors(case, dtype), precision=precision, chunk=2)
+    H, rng = exact_hessian(case), np.random.default_rng(seed)
+    values = np.linalg.eigvalsh(reference.hessian(*case))
+    bounded, wrong = 0, []
+    for value in values[[0, len(values) // 2]]:
+        x = float(value * (1 + 10.0 ** rng.uniform(-16, -3) * rng.choice([-1, 1])))
+        found = certificate.count_below(at.instance, at.S, -x, at.S_error)
+        if not math.isfinite(found.error):
+            continue
+        bounded += 1
+        below, above = exact_inertia(H, x - share * found.error), exact_inertia(H, x + share * found.error)
+        if not below.negative <= found.negative <= len(H) - above.positive:
+            wrong.append(f"{seed=}, {mode=}, {x=}: {found}")
+    return bounded, wrong
+
+
+def test_a_count_is_exact_within_its_error() -> None:
+    results = [count_errors(seed) for seed in range(60)]
+    assert [wrong for _, many in results for wrong in many] == []
+    assert sum(bounded for bounded, _ in results) >= 40
+
+
+def test_with_a_smaller_error_of_the_count_it_is_wrong() -> None:
+    assert [wrong for seed in range(60) for wrong in count_errors(seed, 1e-6)[1]] != []
 
 
 # --------------------------------------------------------------------------------------------------------------- required gamma

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flint import arb, ctx
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -32,19 +33,25 @@ from nntk_accelerated import (
     SingularSystemError,
     gauss_newton_step,
     newton_step,
+    outputs,
 )
 from nntk_accelerated.certificate import jacobian_bound
 from nntk_accelerated.instance import instance
 from nntk_reference import Multiprecision, Network
 from tests.accelerated.comparison import (
+    PRECISE,
     Case,
     Example,
     Truth,
+    adversarial,
     ball_inertia,
+    ball_matrix,
     ball_residual,
+    exact,
     norm,
     rounded,
     seeded,
+    spectral_norm_upper,
     truth,
 )
 from tests.tolerances import EPS, THRESHOLD, TINY
@@ -379,6 +386,68 @@ def test_a_wrong_step_is_seen() -> None:
     ):
         with pytest.raises(AssertionError):
             check(case, 1.0, NewtonStep(**{**fields, field: value}), factor=TARGET)
+
+
+# ------------------------------------------------------------------------------------------------------------ the proved bound
+
+
+def bounded_residual(seed: int, share: float = 1.0) -> tuple[float, bool, str]:
+    """(residual_bound, does the exact residual exceed `residual`?, what is wrong with the bound times `share`) of one case."""
+    rng = np.random.default_rng(seed)
+    mode, kind = list(MODES)[seed % 5], "newton" if rng.random() < 0.8 else "gauss-newton"
+    case = rounded(*adversarial(seed), MODES[mode][0])
+    gamma, alpha = 10.0 ** rng.uniform(-8, 4), float(rng.choice([1.0, 0.5, 1e-3]))
+    try:
+        step = take(case, gamma, kind=kind, mode=mode, alpha=alpha, chunk=3)
+    except AcceleratedError:
+        return math.inf, False, ""
+    assert step.negative_eigenvalues_proved == (step.certificate.negative is not None)
+    curvature = kind == "newton"
+    left = ball_residual(case, step.damping, array(step), alpha, curvature=curvature)
+    with ctx.workprec(PRECISE.bits):
+        gradient = reference.gradient(case.net, case.X, case.y, arithmetic=PRECISE).reshape(-1)
+        size = arb(spectral_norm_upper(ball_matrix(case, step.damping, curvature=curvature))) * ball_norm(exact(array(step)))
+        size += arb(alpha) * ball_norm(gradient)
+        exact_residual = float((arb(left) / size).lower()) * (1 - 1e-12) if size > 0 else 0.0
+    told = f"{exact_residual:.3e} above {step.residual_bound:.3e}: {seed=}, {mode=}, {gamma=}, {kind=}, {alpha=}"
+    wrong = told if exact_residual > share * step.residual_bound else ""
+    return step.residual_bound, exact_residual > step.residual, wrong
+
+
+def ball_norm(values: np.ndarray) -> arb:
+    return sum((v * v for v in values.reshape(-1)), arb(0)).sqrt()
+
+
+def test_the_residual_bound_is_one_of_the_exact_residual() -> None:
+    results = [bounded_residual(seed) for seed in range(100)]
+    assert [wrong for _, _, wrong in results if wrong] == []
+    bounds = np.array([bound for bound, _, _ in results])
+    assert (bounds < 1e-3).sum() >= 60  # not vacuous
+    assert sum(exceeded for _, exceeded, _ in results) >= 10  # and not what `residual` says
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_a_thousand_residual_bounds(block: int) -> None:
+    assert [wrong for _, _, wrong in map(bounded_residual, range(1000 + 100 * block, 1100 + 100 * block)) if wrong] == []
+
+
+def test_a_smaller_residual_bound_is_exceeded() -> None:
+    assert [wrong for seed in range(40) for _, _, wrong in [bounded_residual(seed, 1e-2)] if wrong] != []
+
+
+def test_where_the_residual_is_zero_as_computed_no_bound_is_known() -> None:
+    case = seeded(1, 4, 1, 3)
+    net, X, _ = case.torch()
+    step = newton_step(net, X, outputs(net, X), 1.0)
+    assert (step.residual, step.residual_bound) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize("width", [300, 20000])
+def test_wide_networks_with_a_tiny_gamma_have_a_residual_bound(width: int) -> None:
+    case = seeded(3, width, 1, 8)
+    found = [take(case, gamma, mode=mode) for gamma in (1.0, 1e-6) for mode in ("float64", "mixed")]
+    assert all(step.residual_bound < 1e-6 for step in found), [step.residual_bound for step in found]
 
 
 # ------------------------------------------------------------------------------------------------------------- against autograd
