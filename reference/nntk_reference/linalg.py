@@ -244,7 +244,11 @@ def _ball_inertia(A: Array, magnitude: Callable[[Any], Any]) -> Inertia:
         factors = ldl(middle, magnitude)
         if factors.done < len(A):
             return direct
-        W = np.tril(np.array(arb_mat(factors.L.tolist()).inv().mid().tolist(), dtype=object))
+        try:
+            inverse = arb_mat(factors.L.tolist()).inv()
+        except ZeroDivisionError:  # entries too far apart for FLINT to see at this precision that L is nonsingular
+            return direct
+        W = np.tril(np.array(inverse.mid().tolist(), dtype=object))
     if any(v == 0 for v in np.diag(W)):
         return direct
     T = W @ A[np.ix_(factors.perm, factors.perm)] @ W.T

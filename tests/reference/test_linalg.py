@@ -22,12 +22,14 @@ from nntk_reference import (
     Inertia,
     InputError,
     Multiprecision,
+    Network,
     NoiseWarning,
     PrecisionError,
     SingularSystemError,
     Verdict,
     cholesky,
     eigenvalues,
+    hessian,
     inertia,
     linalg,
     positive_definite,
@@ -678,3 +680,14 @@ def test_precision_is_left_as_it_was() -> None:
         eigenvalues(A, Ball(100, max_bits=200))
         cholesky(A, Ball(300))
         assert ctx.prec == before
+
+
+def test_an_inertia_is_undecided_where_the_factor_cannot_be_inverted() -> None:
+    """Entries 300 powers of ten apart: FLINT does not see that the triangular factor is nonsingular, whatever it is."""
+    net = Network(np.array([8.21772221e-297, 2.0**-6]), np.array([[1.5, 0.0], [2.0**-6, 0.0]]), np.zeros(2), 0.75)
+    H = hessian(net, np.array([[1.75, 2.16230566e-232]]), np.zeros(1))
+    counts = inertia(H, Ball(64))
+    assert sum(counts) == len(H)
+    assert (
+        positive_definite(H, Ball(64)) is not Verdict.HOLDS
+    )  # the entries of w on the second axis do not matter: H is singular
