@@ -271,7 +271,9 @@ def residual_bound(
     """
     p, M, dtype = task.p, task.M, task.dtype
     tiny = torch.finfo(dtype).tiny
-    across = _roundings(p * task.chunk + task.depth + 16, dtype)  # sums over neurons
+    terms = task.zeros(1, dtype=torch.float64).add_(p * task.chunk + task.depth + 16)
+    task.ranks.max(terms)  # chunks of unequal shards differ, and the bound is every rank's
+    across = _roundings(float(terms), dtype)  # sums over neurons
     along, small = _roundings(M + 16, dtype), _roundings(2 * p + 16, dtype)  # over data, over one block
     sums, most = task.zeros(5, dtype=torch.float64), task.zeros(2, dtype=torch.float64)
     for part in _parts(task):
