@@ -271,7 +271,9 @@ def residual_bound(
     """
     p, M, dtype = task.p, task.M, task.dtype
     tiny = torch.finfo(dtype).tiny
-    across = _roundings(p * task.chunk + task.depth + 16, dtype)  # sums over neurons
+    terms = task.zeros(1, dtype=torch.float64).add_(p * task.chunk + task.depth + 16)
+    task.ranks.max(terms)  # chunks of unequal shards differ, and the bound is every rank's
+    across = _roundings(float(terms), dtype)  # sums over neurons
     along, small = _roundings(M + 16, dtype), _roundings(2 * p + 16, dtype)  # over data, over one block
     sums, most = task.zeros(5, dtype=torch.float64), task.zeros(2, dtype=torch.float64)
     for part in _parts(task):
@@ -434,8 +436,9 @@ def _block_norms(task: Instance, S: Tensor, part: slice) -> Tensor:
     p = task.p
     # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
     twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    total = twice.double().to(task.device) @ S[:, part].double().square()
-    return total.sqrt() * (1 + _roundings(4 * p * p, task.dtype)) + torch.finfo(task.dtype).tiny ** 0.5
+    total: Tensor = twice.double().to(task.device) @ S[:, part].double().square()
+    norms: Tensor = total.sqrt() * (1 + _roundings(4 * p * p, task.dtype)) + torch.finfo(task.dtype).tiny ** 0.5
+    return norms
 
 
 def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Blocks:
