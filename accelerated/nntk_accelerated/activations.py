@@ -25,6 +25,9 @@ It rests on torch's elementary functions being right to 4 units in the last plac
 """
 
 
+Bounds = Callable[[Tensor], tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float]]
+
+
 @dataclass(frozen=True)
 class Activation:
     """One activation function.
@@ -32,14 +35,16 @@ class Activation:
     function  σ, elementwise, differentiable by autograd and torch.func.
     jets      (z, order) ↦ (σ(z), …, σ^(order)(z)), order 0, 1 or 2, elementwise; may overwrite z.
     bounds    |z| ≤ t ↦ bounds on (|σ|, |σ'|, |σ''|, |σ'''|), elementwise on t or constants; infinite where there is none.
+    off_kink  the same bounds but for a kink at z = 0, for an activation whose slope jumps there; None for the others.
     compiled  the number of its branch in the loops of `fused`; None for those that torch computes.
     """
 
     name: str
     function: Callable[[Tensor], Tensor]
     jets: Callable[[Tensor, int], tuple[Tensor, ...]]
-    bounds: Callable[[Tensor], tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float]]
+    bounds: Bounds
     compiled: int | None = None
+    off_kink: Bounds | None = None
 
 
 ACTIVATIONS: dict[str, Activation] = {}
@@ -136,7 +141,7 @@ for _entry in (
     ),
     Activation("gelu", nn.functional.gelu, _gelu, lambda t: (t, 1.129, 0.7979, 0.78)),
     # The slope jumps at 0, where z's rounding error decides: no bound on its change.
-    Activation("relu", torch.relu, _relu, lambda t: (t, 1.0, math.inf, 0.0), compiled=2),
+    Activation("relu", torch.relu, _relu, lambda t: (t, 1.0, math.inf, 0.0), compiled=2, off_kink=lambda t: (t, 1.0, 0.0, 0.0)),
     Activation("square", torch.square, _square, lambda t: (t * t, 2 * t, 2.0, 0.0), compiled=3),
 ):
     register(_entry)

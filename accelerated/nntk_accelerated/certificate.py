@@ -193,11 +193,12 @@ def radii(task: Instance, r: Tensor) -> Radii:
 
 
 def off_kinks(task: Instance) -> Instance:
-    """The same with the bounds of relu's derivatives as they are where no z comes within its rounding error of the kink.
+    """The same with the derivatives' bounds off an activation's kink at 0, where no z comes within its rounding error of it.
 
     An activation outside the theory is not called proved all the same.
     """
-    if task.activation.name != "relu":
+    bounds = task.activation.off_kink
+    if bounds is None:
         return task
     near = task.zeros(1, dtype=torch.float64)
     for a in range(0, task.local, task.chunk):
@@ -206,7 +207,7 @@ def off_kinks(task: Instance) -> Instance:
         _, e = _reach(task, part)
         near += (z <= 2 * e + torch.finfo(task.dtype).tiny).sum()
     task.ranks.sum(near)
-    return task if bool(near) else replace(task, activation=replace(task.activation, bounds=lambda t: (t, 1.0, 0.0, 0.0)))
+    return task if bool(near) else replace(task, activation=replace(task.activation, bounds=bounds))
 
 
 def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None, *, count: bool = False) -> Certificate:

@@ -26,7 +26,6 @@ __all__ = [
     "Interval",
     "Rate",
     "asymptotic",
-    "exceedance",
     "exponent",
     "judge",
     "mean",
@@ -237,29 +236,6 @@ def judge(rates: Sequence[Rate], cases: int, panels: tuple[Panel, ...] = ()) -> 
     value = decisive.interval.value
     number = value if math.isfinite(value) else None
     return Finding(decisive.verdict, number, decisive.relation, decisive.claimed, cases, why, panels=panels)
-
-
-def exceedance(widths: Sequence[int], samples: Sequence[Array]) -> tuple[Verdict, Series, str]:
-    """Convergence in probability: how often the quantity exceeds the median that it has at the smallest width.
-
-    HOLDS if the frequency at the largest width is lower (Fisher's exact test, 1 %), REFUTED if it is higher (`LEVEL`, which
-    takes some forty runs a width to reach).
-    """
-    if not all(np.isfinite(s).all() for s in samples):
-        return Verdict.UNDECIDED, Series("frequency", (), ()), "a distance is not finite"
-    first, last = np.asarray(samples[0]), np.asarray(samples[-1])
-    threshold = float(np.median(first))
-    counts = [int((np.asarray(s) > threshold).sum()) for s in samples]
-    sizes = [len(s) for s in samples]
-    table = np.array([[counts[0], sizes[0] - counts[0]], [counts[-1], sizes[-1] - counts[-1]]])
-    fell, rose = (float(stats.fisher_exact(table, alternative=side).pvalue) for side in ("greater", "less"))
-    verdict = Verdict.HOLDS if fell <= 0.01 else Verdict.REFUTED if rose <= LEVEL else Verdict.UNDECIDED
-    frequencies = tuple(c / n for c, n in zip(counts, sizes, strict=True))
-    why = (
-        f"{counts[0]} of {len(first)} runs exceed {threshold:.3g} at N = {widths[0]}, "
-        f"{counts[-1]} of {len(last)} at N = {widths[-1]}"
-    )
-    return verdict, Series("frequency", tuple(map(float, widths)), frequencies), why
 
 
 def rate_panel(title: str, y_label: str, widths: Sequence[int], curves: Sequence[tuple[str, Sequence[Array], float]]) -> Panel:

@@ -19,7 +19,7 @@ from nntk_proofs_checks import (
     sharp_rate,
     statistics,
 )
-from nntk_proofs_checks.statistics import Interval, Rate, asymptotic, exceedance, exponent, judge, mean
+from nntk_proofs_checks.statistics import Interval, Rate, asymptotic, exponent, judge, mean
 from nntk_reference import Verdict
 from tests.proofs_checks.problems import line
 
@@ -370,21 +370,6 @@ def test_the_worst_rate_decides() -> None:
 
 def test_false_alarms_of_a_run_are_within_what_is_promised() -> None:
     assert statistics.LEVEL * statistics.MOST_INTERVALS <= statistics.FALSE_ALARM == 1e-4
-
-
-@pytest.mark.parametrize(("falls", "verdict"), [(-0.5, Verdict.HOLDS), (0.0, Verdict.UNDECIDED), (3.0, Verdict.REFUTED)])
-def test_convergence_in_probability(falls: float, verdict: Verdict) -> None:
-    rng = np.random.default_rng(2)
-    samples = [(N / WIDTHS[0]) ** falls * np.exp(0.2 * rng.standard_normal(60)) for N in WIDTHS]
-    found, series, why = exceedance(WIDTHS, samples)
-    assert found is verdict
-    assert series.y[0] == 0.5
-    assert "30 of 60" in why
-
-
-def test_frequencies_of_what_is_not_finite_say_nothing() -> None:
-    samples = [np.ones(8), np.full(8, math.nan)]
-    assert exceedance(WIDTHS[:2], samples)[0] is Verdict.UNDECIDED
 
 
 def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.MonkeyPatch) -> None:
