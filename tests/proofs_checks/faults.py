@@ -256,8 +256,8 @@ def _descent(original: Any) -> Any:
 
 
 def _ignoring_last(original: Any) -> Any:
-    def refine(task: Instance, K: Any, F: Any, r: torch.Tensor, alpha: float) -> Any:
-        return original(task, K, F, torch.cat([r[:-1], 0 * r[-1:]]), alpha)
+    def refine(task: Instance, K: Any, F: Any, r: torch.Tensor, alpha: float, error: Any) -> Any:
+        return original(task, K, F, torch.cat([r[:-1], 0 * r[-1:]]), alpha, error)
 
     return refine
 
@@ -689,10 +689,10 @@ FAULTS: dict[str, Fault] = {
         lambda original: lambda *args, **options: _DEFINITE,
         marks(
             refuted="push-through vanishing-gamma",
-            undecided="positive-definite",
-            holds="vanishing-updates linearization limit-equation exponential sharp-rate",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential sharp-rate",
         ),
-        "The others do not ask for it. The control of `positive-definite` holds under this fault, which fails the run as well.",
+        "`positive-definite` holds, since its networks are; its control holds under this fault, too, which fails the run. "
+        "The others do not ask for it.",
     ),
     "training: η is never moved": Fault(
         ShallowNet,
@@ -725,8 +725,8 @@ FAULTS: dict[str, Fault] = {
         limit_equation,
         "_trajectory",
         _followed(lambda path, B, gamma, y, start: path(B, 1.05 * gamma, y, start)),
-        marks(undecided="limit-equation"),
-        "Refuted at default effort. The difference has the sign of the nonlinear part, which hides it on few networks.",
+        marks(refuted="limit-equation"),
+        "The difference has the sign of the nonlinear part, which hides it on fewer networks.",
         late=True,
     ),
     "statistics: log₂ N for ln N in the fits": Fault(
