@@ -22,33 +22,14 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import blocks, stream
-from nntk_accelerated.activations import ERROR
+from nntk_accelerated.bounds import BLOCK, SLACK, Radii, block_norms, jacobian_norms, largest, parts, roundings
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.instance import Instance
 
-__all__ = [
-    "Certificate",
-    "Count",
-    "Radii",
-    "certify",
-    "count_below",
-    "gamma_bound",
-    "jacobian_bound",
-    "largest",
-    "off_kinks",
-    "radii",
-    "residual_bound",
-    "residual_error",
-    "rho_bound",
-]
+__all__ = ["Certificate", "Count", "certify", "count_below"]
 
 _LARGEST_EIGEN = 4096
 """Largest M whose eigenvalues are computed for step 3."""
-
-_SLACK = 1 + 1e-6
-"""Covers the rounding of the bounds themselves: sums of positive numbers, fewer than 1e9 of them."""
-
-_BLOCK = 2**14
 
 
 @dataclass(frozen=True)
@@ -72,142 +53,6 @@ class Certificate:
     def proved(self) -> bool:
         """Is one of the two proved?"""
         return self.verdict != "undecided"
-
-
-def _roundings(count: float, dtype: torch.dtype) -> float:
-    """The relative error of k successive operations, k u / (1 - k u)."""
-    ku = count * torch.finfo(dtype).eps / 2
-    return ku / (1 - ku) if ku < 0.5 else math.inf
-
-
-def _parts(task: Instance) -> list[slice]:
-    """Neurons a block at a time: bounds take a dozen temporaries a neuron, which must not grow with N."""
-    return [slice(a, min(a + _BLOCK, task.local)) for a in range(0, task.local, _BLOCK)]
-
-
-def _reach(task: Instance, part: slice) -> tuple[Tensor, Tensor]:
-    """(t, e): |z_i| ≤ t_i at every data point, and the error of computed z_i. Both (n,), float64 as all bounds here."""
-    size = task.X1[:, 1:].abs().amax(0).double()
-    t = (task.w[part].double().abs() @ size + task.eta[part].double().abs()) * _SLACK
-    return t, t * _roundings(task.p + 2, task.dtype)
-
-
-def _q(task: Instance) -> float:
-    """Max |x̃|."""
-    return float(task.X1.double().square().sum(1).max().sqrt()) * _SLACK
-
-
-def _jacobian_norms(task: Instance, part: slice) -> tuple[Tensor, Tensor]:
-    """(‖J_i‖_F, the error of computed J_i) bounds, per neuron."""
-    t, e = _reach(task, part)
-    b0, b1, b2, _ = task.activation.bounds(t)
-    u = _roundings(ERROR + 8, task.dtype)
-    steep = task.c[part].double().abs() * _q(task)
-    root = task.scale * task.M**0.5 * _SLACK
-    norms = root * torch.hypot(torch.as_tensor(b0) + 0 * t, steep * b1)
-    errors = root * torch.hypot(b1 * e + u * _most(b0), steep * (b2 * e + u * _most(b1)))
-    return norms, errors
-
-
-def _most(bound: Tensor | float) -> Tensor | float:
-    """max(1, bound): what an activation's error is relative to."""
-    return bound.clamp_min(1) if isinstance(bound, Tensor) else max(1.0, bound)
-
-
-def jacobian_bound(task: Instance) -> float:
-    """An upper bound of ‖J‖_F, from the parameters alone."""
-    total = task.zeros(1, dtype=torch.float64)
-    for part in _parts(task):
-        total += _jacobian_norms(task, part)[0].square().sum()
-    task.ranks.sum(total)
-    return float(total.sqrt()) * _SLACK
-
-
-@dataclass(frozen=True)
-class Radii:
-    """Per neuron, a bound of ‖computed S_i - exact S_i‖₂ (n,)."""
-
-    values: Tensor
-
-
-def residual_error(task: Instance, r: Tensor) -> float:
-    """A bound of every |computed rₘ - exact rₘ|: each term c σ, the sum in any order, the factor N^(-β), and y."""
-    u, depth = _roundings(ERROR + 8, task.dtype), _roundings(task.depth + 8, task.dtype)
-    terms = task.zeros(1, dtype=torch.float64)
-    for part in _parts(task):
-        t, e = _reach(task, part)
-        b0, b1, _, _ = task.activation.bounds(t)
-        terms += (task.c[part].double().abs() * (b1 * e + u * _most(b0) + depth * torch.as_tensor(b0))).sum()
-    task.ranks.sum(terms)
-    tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
-    return float(terms) * task.scale + _roundings(4, task.dtype) * float((r.abs() + task.y.abs()).max()) + tiny
-
-
-def rho_bound(task: Instance, r: Tensor) -> float:
-    """An upper bound of ρ = maxᵢ (1/M)Σₘ|rₘ|hᵢ(xₘ) (E16), rounding included, that of the computed residual r, too.
-
-    Infinite where the errors have no bound.
-    """
-    size = (r.double().abs() + residual_error(task, r)) / task.M
-    q2 = task.X1.double().square().sum(1)[:, None]
-    u = _roundings(ERROR + 8, task.dtype)
-
-    def work(chunks: list[slice]) -> Tensor:
-        most = task.zeros(1, dtype=torch.float64)
-        for part in chunks:
-            _, slope, curvature = task.jets(part, 2)
-            t, e = _reach(task, part)
-            _, b1, b2, b3 = task.activation.bounds(t)
-            c = task.c[part].double().abs()
-            kappa = torch.nan_to_num((curvature.double().abs() + (b3 * e + u * _most(b2))) * c * q2, nan=math.inf)
-            s = torch.nan_to_num(slope.double().abs() + (b2 * e + u * _most(b1)), nan=math.inf) * q2.sqrt()
-            most = torch.maximum(most, (size @ (kappa + torch.hypot(kappa, 2 * s)).mul_(0.5)).max())
-        return most
-
-    return largest(task, torch.cat(task.sweep(work))) * (1 + _roundings(2 * task.M + 64, torch.float64))
-
-
-def gamma_bound(task: Instance, r: Tensor) -> float:
-    """γ = N^(β-1) ρ, above which (E16) makes H + γ_N I positive definite; infinite where the errors have no bound."""
-    return float(math.pow(task.net.width, task.net.beta - 1) * rho_bound(task, r))
-
-
-def radii(task: Instance, r: Tensor) -> Radii:
-    """The bounds for the S that `stream` computes from the computed residual r = f(X) - y. S = 0 needs none."""
-    u = _roundings(ERROR + 8, task.dtype)
-    r_error = residual_error(task, r)
-    tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
-    r_mean = float(r.double().abs().mean()) * _SLACK
-    rounding = _roundings(task.M + 16, task.dtype)
-    q = _q(task)
-    values = task.zeros(task.local, dtype=torch.float64)
-    for part in _parts(task):
-        t, e = _reach(task, part)
-        _, b1, b2, b3 = task.activation.bounds(t)
-        cross = task.scale * q * (r_error * b1 + r_mean * (b2 * e + u * _most(b1) + rounding * b1))
-        steep = task.c[part].double().abs() * (task.scale * q * q)
-        curved = steep * (r_error * b2 + r_mean * (b3 * e + u * _most(b2) + rounding * b2))
-        # no bound (relu's kink, times c = 0) is an infinite one
-        values[part] = torch.nan_to_num((cross + curved) * _SLACK + tiny * q * q, nan=math.inf, posinf=math.inf)
-    return Radii(values)
-
-
-def off_kinks(task: Instance) -> Instance:
-    """The same with the derivatives' bounds off an activation's kink at 0, where no z comes within its rounding error of it.
-
-    An activation outside the theory is not called proved all the same.
-    """
-    bounds = task.activation.off_kink
-    if bounds is None:
-        return task
-    near = task.zeros(1, dtype=torch.float64)
-    for a in range(0, task.local, task.chunk):
-        part = slice(a, min(a + task.chunk, task.local))
-        z = torch.addmm(task.eta[part].double(), task.X1[:, 1:].double(), task.w[part].double().t()).abs()
-        _, e = _reach(task, part)
-        near += (z <= 2 * e + torch.finfo(task.dtype).tiny).sum()
-    task.ranks.sum(near)
-    return task if bool(near) else replace(task, activation=replace(task.activation, bounds=bounds))
 
 
 def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None, *, count: bool = False) -> Certificate:
@@ -236,98 +81,6 @@ def certify(task: Instance, S: Tensor | None, shift: float, error: Radii | None,
     return first
 
 
-def _ldexp(value: float, exponent: int) -> float:
-    """A positive number times 2^exponent; infinite on overflow."""
-    try:
-        return math.ldexp(value, exponent)
-    except OverflowError:
-        return math.inf
-
-
-def residual_bound(
-    task: Instance,
-    S: Tensor | None,
-    shift: float,
-    error: Radii | None,
-    *,
-    h: Tensor,
-    v: Tensor,
-    left: Tensor,
-    update: Tensor,
-    measured: float,
-    length: float,
-    operator: float,
-    gradient: float,
-    r_error: float,
-    alpha: float,
-    exponent: int,
-) -> float:
-    """A proved upper bound of ‖AΔ + α∇L‖ / (‖A‖‖Δ‖ + α‖∇L‖) for the exact A and ∇L; infinite where none below 1 is known.
-
-    All of the step is scaled by 2^-exponent. h = -αr, `update` = Δ (p, n), `length` its norm, `left` = h - Mv - JΔ, `operator`
-    a Rayleigh quotient of A, `measured` = ‖Jᵀv - DΔ‖, `gradient` = ‖Jᵀr‖/M, all as computed; r_error bounds that of each r.
-
-    AΔ + α∇L = -(Jᵀv - DΔ) - Jᵀ(h - Mv - JΔ)/M. To what was measured of it are added the errors of r, S and J and all roundings,
-    in the order of terms that `stream` sums in; and those of the denominator are taken from it.
-    """
-    p, M, dtype = task.p, task.M, task.dtype
-    tiny = torch.finfo(dtype).tiny
-    terms = task.zeros(1, dtype=torch.float64).add_(p * task.chunk + task.depth + 16)
-    task.ranks.max(terms)  # chunks of unequal shards differ, and the bound is every rank's
-    across = _roundings(float(terms), dtype)  # sums over neurons
-    along, small = _roundings(M + 16, dtype), _roundings(2 * p + 16, dtype)  # over data, over one block
-    sums, most = task.zeros(5, dtype=torch.float64), task.zeros(2, dtype=torch.float64)
-    for part in _parts(task):
-        j, e = _jacobian_norms(task, part)
-        if S is None or error is None:
-            D, radius = torch.full_like(j, abs(shift) * p**0.5), torch.zeros_like(j)
-        else:
-            D = _block_norms(task, S, part) + abs(shift) * p**0.5
-            radius = error.values[part]
-        move = update[:, part].double().square().sum(0).sqrt()
-        pulled, pushed, block = e + along * (j + e), e + (across + small) * (j + e), radius + small * D
-        sums += torch.stack(
-            [
-                pulled.square().sum(),
-                (block * move).square().sum(),
-                (pushed * move).sum(),
-                pushed.square().sum(),
-                j.square().sum(),
-            ]
-        )
-        most = torch.maximum(most, torch.stack([block.max(), (D + radius).max()]))
-    task.ranks.sum(sums)
-    task.ranks.max(most)
-    pulled2, blocked2, pushes, pushed2, j2 = sums.tolist()
-    block_error, D_most = most.tolist()
-    J, below = j2**0.5 * _SLACK, (tiny * p * task.net.width) ** 0.5  # squares below the normal numbers are lost
-    size_h, size_v, size_left = (float(t.double().norm()) for t in (h, v, left))
-    r_off = M**0.5 * (_ldexp(r_error, -exponent) + 2 * tiny)
-    few = _roundings(8, dtype)
-    # numerator
-    top = measured * (1 + across) + below + pulled2**0.5 * size_v + blocked2**0.5
-    rest = size_left + alpha * r_off + pushes + few * (2 * size_h + 2 * M * size_v + size_left + J * length * (1 + across))
-    top += J / M * (rest * (1 + few) + tiny * M)
-    norm_A = J * J / M + D_most
-    # where the step is scaled back, entries may fall below the normal numbers
-    top += norm_A * _ldexp(4 * tiny * (p * task.net.width) ** 0.5, -exponent)
-    # denominator
-    image = pushed2**0.5
-    rayleigh = operator * (1 - 2 * across) - block_error - across * D_most
-    rayleigh -= ((2 * J + image) * image + (along + few) * J * J) / M * (1 + across)
-    slope = gradient * (1 - across - few) - (pulled2**0.5 * (size_h / alpha) * (1 + few) + J * r_off) / M - below / M
-    bottom = max(rayleigh, 0.0) * max(length * (1 - across) - below, 0.0) + alpha * max(slope, 0.0)
-    ratio = top * _SLACK / (bottom * (2 - _SLACK)) if bottom > 0 else math.inf
-    return ratio if ratio < 1 else math.inf
-
-
-def largest(task: Instance, values: Tensor) -> float:
-    """The maximum over all neurons of all ranks."""
-    most = values.double().max()
-    task.ranks.max(most)
-    return float(most)
-
-
 def _inertia(task: Instance, S: Tensor, shift: float, error: Radii, count: bool) -> Certificate:
     found = _block_inertia(task, S, shift, error)
     if found.negative == 0 and found.open == 0:
@@ -344,7 +97,7 @@ def _inertia(task: Instance, S: Tensor, shift: float, error: Radii, count: bool)
     if not math.isfinite(bound):
         return Certificate(answer, None, at_least, 0.0, "the error bound of J D⁻¹ Jᵀ is not finite")
     values, off = _bounded_eigenvalues(G, task.M)
-    if not bool((values.abs() > (bound + off) * _SLACK).all()):
+    if not bool((values.abs() > (bound + off) * SLACK).all()):
         return Certificate(answer, None, at_least, 0.0, f"an eigenvalue of M I + J D⁻¹ Jᵀ lies within {bound + off:.2e} of 0")
     negative = found.negative - int((values < 0).sum())
     verdict: Literal["positive definite", "indefinite"] = "indefinite" if negative else "positive definite"
@@ -379,9 +132,9 @@ def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
     if task.M > _LARGEST_EIGEN:
         return unknown
     p, product = task.p, task.precision.product
-    few = _roundings(8 * p * p, torch.float64)
-    rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype)
-    rounding += _roundings(p * task.chunk + task.depth + task.local // _BLOCK + 16, product)
+    few = roundings(8 * p * p, torch.float64)
+    rounding = roundings(2 * (p + 8), product) + roundings(8 * p * p, task.dtype)
+    rounding += roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)
     eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
     G, sums = task.zeros(task.M, task.M, dtype=product), task.zeros(4, dtype=torch.float64)
     most = task.zeros(1, dtype=torch.float64)
@@ -395,10 +148,10 @@ def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
             left = (blocks.matmul(back.transpose(0, 1) * size[None], back) - D).square().sum((0, 1)).sqrt()
             norm, largest_value = D.square().sum((0, 1)).sqrt(), size.abs().amax(0)
             # the defect turns and stretches Q: (1 + k)^(1/2) and its inverse are within k of 1 for k ≤ 1/2
-            off = left + 5 * skew * largest_value + few * (norm + largest_value) + _roundings(3, task.dtype) * norm
-            off = torch.where(skew < 0.5, (off + error.values[part]) * _SLACK, math.inf)
+            off = left + 5 * skew * largest_value + few * (norm + largest_value) + roundings(3, task.dtype) * norm
+            off = torch.where(skew < 0.5, (off + error.values[part]) * SLACK, math.inf)
             most.copy_(torch.maximum(most, torch.nan_to_num(off, nan=math.inf).max()))
-            j, e = _jacobian_norms(task, part)
+            j, e = jacobian_norms(task, part)
             C_size = rows.square().sum((0, 1))
             flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)
             sums.add_(
@@ -417,11 +170,11 @@ def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
     W.diagonal().add_(task.M)
     values, off = _bounded_eigenvalues(W, task.M)
     of_sum += off + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
-    theta = of_sum / task.M * _SLACK
+    theta = of_sum / task.M * SLACK
     if not theta < 1:
         return unknown
     j, e = j2**0.5, e2**0.5
-    total = (float(most) + ((2 * j + e) * e + (j + e) ** 2 * theta / (1 - theta)) / task.M) * _SLACK
+    total = (float(most) + ((2 * j + e) * e + (j + e) ** 2 * theta / (1 - theta)) / task.M) * SLACK
     return Count(int(negative) - int((values < 0).sum()), total if math.isfinite(total) else math.inf)
 
 
@@ -432,36 +185,26 @@ class _Blocks:
     margin: float
 
 
-def _block_norms(task: Instance, S: Tensor, part: slice) -> Tensor:
-    """‖S_i‖_F of the computed blocks, from above."""
-    p = task.p
-    # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
-    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    total: Tensor = twice.double().to(task.device) @ S[:, part].double().square()
-    norms: Tensor = total.sqrt() * (1 + _roundings(4 * p * p, task.dtype)) + torch.finfo(task.dtype).tiny ** 0.5
-    return norms
-
-
 def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Blocks:
     """Step 1, in three sieves of growing cost."""
     p = task.p
     totals = task.zeros(2, dtype=torch.float64)
     least = task.zeros(1, dtype=torch.float64).add_(math.inf)
-    growth = 1 + _roundings(4 * p * p, task.dtype)
+    growth = 1 + roundings(4 * p * p, task.dtype)
     rest = []
-    for part in _parts(task):
-        norms = _block_norms(task, S, part) + error.values[part]
+    for part in parts(task):
+        norms = block_norms(task, S, part) + error.values[part]
         certain = norms < shift  # False for nan as well
-        least = torch.minimum(least, ((shift - norms) / abs(shift) * (2 - _SLACK)).where(certain, least).min())
+        least = torch.minimum(least, ((shift - norms) / abs(shift) * (2 - SLACK)).where(certain, least).min())
         rest.append(torch.nonzero(~certain)[:, 0] + part.start)
     doubtful = torch.cat(rest)
-    for a in range(0, doubtful.shape[0], _BLOCK):
-        which = doubtful[a : a + _BLOCK]
+    for a in range(0, doubtful.shape[0], BLOCK):
+        which = doubtful[a : a + BLOCK]
         D = stream.block(task, S, which, shift)
         size = D.double().square().sum((0, 1)).sqrt() * growth
-        room = error.values[which] + _roundings(8 * p * (p + 2), task.dtype) * size + torch.finfo(task.dtype).tiny ** 0.5
+        room = error.values[which] + roundings(8 * p * (p + 2), task.dtype) * size + torch.finfo(task.dtype).tiny ** 0.5
         shifted = D.clone()
-        shifted.diagonal().sub_((room * _SLACK)[:, None].to(task.dtype))
+        shifted.diagonal().sub_((room * SLACK)[:, None].to(task.dtype))
         _, definite = blocks.inverse_cholesky(shifted)
         totals += _eigen_counts(task, D, definite, room)
         least = torch.minimum(least, torch.zeros_like(least)) if which.numel() else least
@@ -487,12 +230,12 @@ def _eigen_counts(task: Instance, D: Tensor, definite: Tensor, error: Tensor) ->
     back = Q.transpose(0, 1)
     product = blocks.matmul(Q * values[None], back)
     eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
-    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + _roundings(4 * p * p, torch.float64)
+    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + roundings(4 * p * p, torch.float64)
     largest = values.abs().amax(0)
-    rounding = _roundings(8 * p * p, torch.float64) * (largest + D.square().sum((0, 1)).sqrt())
+    rounding = roundings(8 * p * p, torch.float64) * (largest + D.square().sum((0, 1)).sqrt())
     off = (product - D).square().sum((0, 1)).sqrt() + rounding
     # Ostrowski: the eigenvalues of QΛQᵀ are those of Λ, each times a number in [1 - skew, 1 + skew]
-    certain = (skew < 0.5) & (values.abs().amin(0) * (1 - skew) > (off + error) * _SLACK)
+    certain = (skew < 0.5) & (values.abs().amin(0) * (1 - skew) > (off + error) * SLACK)
     counts[0] = (values[:, certain] < 0).sum()
     counts[1] = (~certain).sum()
     return counts
@@ -505,7 +248,7 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
     the rows CJ, and of the sum.
     """
     p, product = task.p, task.precision.product
-    depth = _roundings(p * task.chunk + task.depth + task.local // _BLOCK + 16, product)
+    depth = roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)
 
     # Eigenvalues a large block at a time, as they take many short operations; then rows a chunk at a time, as `depth` counts.
     G, total = task.zeros(task.M, task.M, dtype=product), task.zeros(1, dtype=torch.float64)
@@ -521,12 +264,12 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
             size, D_size, C_size = (t.square().sum((0, 1)) for t in (B, D64, C64))
             size, D_size = size.sqrt(), D_size.sqrt()
             theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
-            theta = theta + (_roundings(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
+            theta = theta + (roundings(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
             # the diagonal of D: μ, rounded, and S + μ, rounded
-            theta = (theta + _roundings(3, task.dtype) * D_size * (size + C_size)) * _SLACK
+            theta = (theta + roundings(3, task.dtype) * D_size * (size + C_size)) * SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
-            j, e = _jacobian_norms(task, part)
-            rounding = _roundings(2 * (p + 8), product) + _roundings(8 * p * p, task.dtype) + depth
+            j, e = jacobian_norms(task, part)
+            rounding = roundings(2 * (p + 8), product) + roundings(8 * p * p, task.dtype) + depth
             flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
             total.add_((j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum())
             stream.add_signed(task, G, which, C, values < 0)
@@ -536,7 +279,7 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
     task.ranks.sum(total)
     W = mirror_(G.double())
     W.diagonal().add_(task.M)
-    bound = float(total) * _SLACK + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
+    bound = float(total) * SLACK + 4 * torch.finfo(torch.float64).eps * float(W.abs().max())
     return W, bound if math.isfinite(bound) else math.inf
 
 
@@ -545,7 +288,7 @@ def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
     if not bool(torch.isfinite(W).all()):
         return torch.full((M,), math.nan, dtype=torch.float64), math.inf
     values, Q = torch.linalg.eigh(W)
-    g = _roundings(M + 4, torch.float64)
+    g = roundings(M + 4, torch.float64)
     size = float(values.abs().max())
     eye = torch.eye(M, dtype=Q.dtype, device=Q.device)
     skew = float(torch.linalg.matrix_norm(Q.mT @ Q - eye)) + g * M
@@ -554,4 +297,4 @@ def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
     if not skew <= 1 / 3:
         return values, math.inf
     # WQ = QΛ + R, Q = U(I + E) with U orthogonal and ‖E‖ ≤ skew
-    return values, _SLACK * (residual / (1 - skew) + 3 * skew * size)
+    return values, SLACK * (residual / (1 - skew) + 3 * skew * size)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nntk_accelerated.certificate import largest
+from nntk_accelerated.bounds import largest
 from nntk_accelerated.errors import IndefiniteError, InputError, RangeError
 from nntk_accelerated.instance import PRECISIONS, instance, memory_guard
 from nntk_accelerated.model import ShallowNet, columns

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, Radii, certify, gamma_bound, radii, rho_bound
+from nntk_accelerated.bounds import Radii, gamma_bound, radii, rho_bound
+from nntk_accelerated.certificate import Certificate, certify
 from nntk_accelerated.instance import Instance, instance, memory_guard
 from nntk_accelerated.step import NewtonStep, take
 from nntk_accelerated.validation import number, positive

@@ -11,17 +11,8 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import (
-    Certificate,
-    Radii,
-    certify,
-    count_below,
-    gamma_bound,
-    jacobian_bound,
-    largest,
-    off_kinks,
-    radii,
-)
+from nntk_accelerated.bounds import Radii, gamma_bound, jacobian_bound, largest, off_kinks, radii
+from nntk_accelerated.certificate import Certificate, certify, count_below
 from nntk_accelerated.errors import InputError, RangeError, SingularSystemError
 from nntk_accelerated.instance import Instance, Precision, instance, memory_guard
 from nntk_accelerated.model import ShallowNet

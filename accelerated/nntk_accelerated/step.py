@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import stream
-from nntk_accelerated.certificate import Certificate, Radii, certify, jacobian_bound, radii, residual_bound, residual_error
+from nntk_accelerated.bounds import Radii, jacobian_bound, radii, residual_bound, residual_error
+from nntk_accelerated.certificate import Certificate, certify
 from nntk_accelerated.dense import Factor
 from nntk_accelerated.errors import RangeError, RefinementError
 from nntk_accelerated.instance import PRECISIONS, Instance, instance, memory_guard

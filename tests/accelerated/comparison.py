@@ -13,7 +13,8 @@ import torch
 from flint import arb, arb_mat, ctx
 
 import nntk_reference as reference
-from nntk_accelerated import ACTIVATIONS, ShallowNet
+from nntk_accelerated import ACTIVATIONS, ShallowNet, stream
+from nntk_accelerated.instance import Instance, instance
 from nntk_reference import Ball, Network
 from tests.jet_errors import jet_errors
 
@@ -234,3 +235,23 @@ def norm(values: Any) -> float:
     flat = np.abs(np.asarray(values, dtype=np.float64)).reshape(-1)
     size = float(flat.max(initial=0.0))
     return size * float(np.linalg.norm(flat / size)) if 0 < size < np.inf else size
+
+
+MODES = {
+    "float64": ("float64", None),
+    "mixed": ("float64", "mixed"),
+    "float32": ("float32", None),
+    "float32 net in float64": ("float32", "float64"),
+}
+"""(dtype of the network, precision asked for)."""
+
+
+def prepared(
+    case: Case, mode: str, *, chunk: int | None = None, device: str = "cpu"
+) -> tuple[Instance, torch.Tensor, torch.Tensor]:
+    """(task, r, S) as the package computes them."""
+    dtype, precision = MODES[mode]
+    task = instance(*case.torch(dtype, device), precision=precision, chunk=chunk)
+    with torch.no_grad():
+        r = stream.outputs(task) - task.y
+        return task, r, stream.residual_blocks(task, r)

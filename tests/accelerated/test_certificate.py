@@ -18,23 +18,23 @@ from hypothesis import strategies as st
 import nntk_reference as reference
 from nntk.strategies import problems
 from nntk_accelerated import (
-    ACTIVATIONS,
     AcceleratedError,
     Certificate,
+    bounds,
     certificate,
     gauss_newton_step,
     inertia,
     newton_step,
-    stream,
 )
-from nntk_accelerated.instance import Instance, instance
 from tests.accelerated.comparison import (
+    MODES,
     PRECISE,
     Case,
     Example,
     ball_inertia,
     ball_matrix,
     exact,
+    prepared,
     rounded,
     seeded,
     spectral_norm_upper,
@@ -42,31 +42,13 @@ from tests.accelerated.comparison import (
 from tests.tolerances import EPS
 
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]
-MODES = {
-    "float64": ("float64", None),
-    "mixed": ("float64", "mixed"),
-    "float32": ("float32", None),
-    "float32 net in float64": ("float32", "float64"),
-}
-
 every_mode = pytest.mark.parametrize("mode", MODES)
-
-
-def prepared(
-    case: Case, mode: str, *, chunk: int | None = None, device: str = "cpu"
-) -> tuple[Instance, torch.Tensor, torch.Tensor]:
-    """(task, r, S) as the package computes them."""
-    dtype, precision = MODES[mode]
-    task = instance(*case.torch(dtype, device), precision=precision, chunk=chunk)
-    with torch.no_grad():
-        r = stream.outputs(task) - task.y
-        return task, r, stream.residual_blocks(task, r)
 
 
 def certified(case: Case, damping: float, mode: str = "float64", *, count: bool = True, device: str = "cpu") -> Certificate:
     task, r, S = prepared(case, mode, device=device)
     with torch.no_grad():
-        return certificate.certify(task, S, damping, certificate.radii(task, r), count=count)
+        return certificate.certify(task, S, damping, bounds.radii(task, r), count=count)
 
 
 def wrong_claims(found: Certificate, counts: reference.Inertia, case: Case, damping: float) -> list[str]:
@@ -323,7 +305,7 @@ def test_with_smaller_error_bounds_the_certificate_is_wrong(monkeypatch: pytest.
 
     assert claims() == []
     shrunk = 1e-6
-    radii, roundings = certificate.radii, certificate._roundings
+    radii, roundings = bounds.radii, bounds.roundings
     gram, eigenvalues = certificate._bounded_gram, certificate._bounded_eigenvalues
 
     def small_gram(*args: Any) -> tuple[torch.Tensor, float]:
@@ -335,86 +317,22 @@ def test_with_smaller_error_bounds_the_certificate_is_wrong(monkeypatch: pytest.
         return values, shrunk * bound
 
     with monkeypatch.context() as patch:
-        patch.setattr(certificate, "radii", lambda task, r: certificate.Radii(shrunk * radii(task, r).values))
-        patch.setattr(certificate, "_roundings", lambda count, dtype: shrunk * roundings(count, dtype))
+        patch.setattr(bounds, "radii", lambda task, r: bounds.Radii(shrunk * radii(task, r).values))
+        for module in (bounds, certificate):
+            patch.setattr(module, "roundings", lambda count, dtype: shrunk * roundings(count, dtype))
         patch.setattr(certificate, "_bounded_gram", small_gram)
         patch.setattr(certificate, "_bounded_eigenvalues", small_eigenvalues)
         assert claims() != []
 
 
-# ------------------------------------------------------------------------------------------------------------- each bound alone
-
-
-def ours(block: Any) -> Any:
-    """A matrix (or its rows) over (c, w, η), the reference's order, in the package's order (η, w, c)."""
-    p = len(block)
-    return block[[p - 1, *range(1, p - 1), 0]]
-
-
-def exact_blocks(case: Case) -> list[np.ndarray]:
-    S = reference.residual_hessian(case.net, case.X, case.y, arithmetic=PRECISE)
-    return [ours(ours(block).T).T for block in S]
-
-
-def radius_ratios(case: Case, mode: str, device: str = "cpu") -> list[float]:
-    task, r, S = prepared(case, mode, device=device)
-    values = certificate.radii(task, r).values.double().cpu().tolist()
-    computed = stream.block(task, S, slice(0, task.local), 0.0).double().permute(2, 0, 1).cpu().numpy()
-    with ctx.workprec(PRECISE.bits):
-        errors = [spectral_norm_upper(exact(a) - b) for a, b in zip(computed, exact_blocks(case), strict=True)]
-    return [error / value if error else 0.0 for error, value in zip(errors, values, strict=True)]
-
-
-@given(
-    problem=problems(max_width=4, max_dim=3, max_points=5, activations=[*IN_THEORY, "square"], extreme=False),
-    mode=st.sampled_from(list(MODES)),
-)
-def test_radii_bound_the_errors_of_the_blocks(problem: Example, mode: str) -> None:
-    net, X, y, _ = problem
-    case = rounded(net, X, y, MODES[mode][0])
-    ratios = radius_ratios(case, mode)
-    assert max(ratios) <= 1, f"{ratios}: {case.told}, {mode=}"
-
-
-@every_mode
-def test_radii_are_bounds_and_not_a_million_times_too_large(mode: str, device: str) -> None:
-    ratios = []
-    for seed, name in enumerate([*IN_THEORY, "square"]):
-        case = seeded(400 + seed, 40, 1 + seed % 4, 20, activation=name, dtype=MODES[mode][0])
-        ratios.append(max(radius_ratios(case, mode, device)))
-    assert max(ratios) <= 1, ratios
-    assert min(ratios) > 1e-5, ratios
-
-
-@given(
-    problem=problems(max_width=4, max_dim=3, max_points=5, activations=sorted(ACTIVATIONS), extreme=False),
-    mode=st.sampled_from(list(MODES)),
-)
-def test_the_jacobian_bound_is_one(problem: Example, mode: str) -> None:
-    net, X, y, _ = problem
-    case = rounded(net, X, y, MODES[mode][0])
-    task, _, _ = prepared(case, mode)
-    with ctx.workprec(PRECISE.bits):
-        J = reference.jacobian(case.net, case.X, arithmetic=PRECISE).reshape(-1)
-        norm = sum((v * v for v in J), arb(0)).sqrt()
-        assert norm <= arb(certificate.jacobian_bound(task)), (
-            f"{norm} above {certificate.jacobian_bound(task)}: {case.told}, {mode=}"
-        )
-
-
-def test_the_jacobian_bound_is_near() -> None:
-    for seed, name in enumerate(IN_THEORY):
-        case = seeded(500 + seed, 50, 2, 10, activation=name)
-        task, _, _ = prepared(case, "float64")
-        norm = np.linalg.norm(reference.jacobian(case.net, case.X))
-        assert norm <= certificate.jacobian_bound(task) <= 20 * norm
+# ------------------------------------------------------------------------------------------- the sum and its eigenvalues alone
 
 
 def gram_ratio(case: Case, damping: float, mode: str, chunk: int | None, device: str = "cpu") -> float:
     """‖computed - exact‖₂ over its bound, for M I + J D⁻¹ Jᵀ; 0 where there is no bound."""
     task, r, S = prepared(case, mode, chunk=chunk, device=device)
     with torch.no_grad():
-        G, bound = certificate._bounded_gram(task, S, damping, certificate.radii(task, r))
+        G, bound = certificate._bounded_gram(task, S, damping, bounds.radii(task, r))
     if not math.isfinite(bound):
         return 0.0
     M = len(case.X)

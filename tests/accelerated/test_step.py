@@ -35,7 +35,7 @@ from nntk_accelerated import (
     newton_step,
     outputs,
 )
-from nntk_accelerated.certificate import jacobian_bound
+from nntk_accelerated.bounds import jacobian_bound
 from nntk_accelerated.instance import instance
 from nntk_reference import Multiprecision, Network
 from tests.accelerated.comparison import (

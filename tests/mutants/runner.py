@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -69,6 +70,9 @@ sys.meta_path = _Finders([_Finder, *sys.meta_path])
 
 _running: set[subprocess.Popen[bytes]] = set()
 """What an interrupted run has to end: a session of its own does not hear of the interruption."""
+
+_interrupted = threading.Event()
+"""Set before those in `_running` are ended: what is started after that ends at once."""
 
 
 class CannotRun(Exception):
@@ -175,6 +179,8 @@ def _try(place: Place, target: Target, source: bytes, seconds: int) -> tuple[str
             )
             _running.add(process)
             try:
+                if _interrupted.is_set():
+                    _kill(process)
                 status, used = _wait(process, _WAITING * seconds)
             finally:
                 _running.discard(process)
@@ -273,6 +279,7 @@ def run(
     Each result is a line of `path` as soon as it is known. The clean runs come first and one by one, so that the limits do not
     depend on the number of workers.
     """
+    _interrupted.clear()
     known = read(path)
     waiting = [job for job in jobs if job.id not in known]
     limits: dict[Target, int] = {}
@@ -303,6 +310,7 @@ def run(
                 known[job.id] = result
                 say(f"{count}/{len(waiting)} {result.outcome} {job.target.source}:{job.mutant.line} {job.mutant.operator}")
         except BaseException:
+            _interrupted.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for process in list(_running):
                 _kill(process)

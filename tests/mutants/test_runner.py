@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,17 +108,29 @@ def test_an_interrupted_run_goes_on(toy: Place, tmp_path: Path, monkeypatch: pyt
     assert (row.killed, row.survived) == (4, 0)
 
 
-def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_an_interrupted_run_leaves_nothing_running(late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what starts just as the others have been ended."""
     place = tree(
         tmp_path / "tree",
         "def after(k):\n    return k + 1\n",
         "import time\nfrom toy.weights import after\nif after(1) == 0: time.sleep(60)\nassert after(1) == 2\n",
     )
 
+    interrupted, environment = threading.Event(), runner._environment
+
     def stop(text: str) -> None:
         if text.startswith("1/"):
+            interrupted.set()
             raise KeyboardInterrupt
 
+    def start(place: Place, scratch: Path, source: bytes) -> dict[str, str]:
+        if late and b"return k - 1" in source:
+            interrupted.wait(20)
+            time.sleep(0.5)
+        return environment(place, scratch, source)
+
+    monkeypatch.setattr(runner, "_environment", start)
     started = time.monotonic()
     jobs = [job for job in jobs_of(place, [TARGET]) if job.mutant.after(job.source) in ("return k - 1", "return (k)")]
     assert len(jobs) == 2

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import torch
 
-from nntk_accelerated import Certificate, ShallowNet, ntk, regularization, scaling, step, stream
+from nntk_accelerated import Certificate, ShallowNet, bounds, ntk, regularization, scaling, step, stream
 from nntk_accelerated import activations as accelerated_activations
 from nntk_accelerated import certificate as certificates
 from nntk_accelerated import dense as accelerated_dense
@@ -677,7 +677,7 @@ FAULTS: dict[str, Fault] = {
         "`linearization` is true of gradient descent, too. Positive definiteness holds wherever γ is beyond (E16).",
     ),
     "accelerated: half the bound (E16)": Fault(
-        certificates,
+        bounds,
         "rho_bound",
         _result(lambda rho, *_: rho / 2),
         marks(refuted="positive-definite vanishing-gamma", undecided="vanishing-updates"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nntk_accelerated import Certificate, certificate, step, stream, sufficient_gamma
+from nntk_accelerated import Certificate, bounds, step, stream, sufficient_gamma
 from nntk_accelerated import activations as accelerated_activations
 from nntk_proofs_checks import Effort, Finding, Problem, positive_definite, run
 from nntk_proofs_checks.ensemble import draw_network, to_torch
@@ -119,8 +119,8 @@ def test_damping_that_ignores_the_width_is_noticed(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("factor", [0.3, 0.9])
 def test_bound_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    original = certificate.rho_bound
-    monkeypatch.setattr(certificate, "rho_bound", lambda *a: factor * original(*a))
+    original = bounds.rho_bound
+    monkeypatch.setattr(bounds, "rho_bound", lambda *a: factor * original(*a))
     assert _check() is Verdict.REFUTED
 
 

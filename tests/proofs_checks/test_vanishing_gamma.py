@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nntk_accelerated import PreparedNetwork, certificate, stream
+from nntk_accelerated import PreparedNetwork, bounds, stream
 from nntk_proofs_checks import Effort, Finding, run, vanishing_gamma
 from nntk_proofs_checks.ensemble import draw_network, standardized
 from nntk_reference import Verdict, hessian, outputs, regularization
@@ -216,8 +216,8 @@ def test_dropped_curvature_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("factor", [0.5, 3.0])
 def test_biased_bound_is_noticed(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    original = certificate.rho_bound
-    monkeypatch.setattr(certificate, "rho_bound", lambda *a: factor * original(*a))
+    original = bounds.rho_bound
+    monkeypatch.setattr(bounds, "rho_bound", lambda *a: factor * original(*a))
     assert check().verdict is Verdict.REFUTED
 
 
