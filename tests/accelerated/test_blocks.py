@@ -62,17 +62,19 @@ def each(A: torch.Tensor) -> list[Array]:
 
 
 def check_eigh(matrices: list[Array], dtype: str, device: str = "cpu") -> None:
-    D, stored = batch(matrices, dtype, device)
-    values, Q = blocks.eigh(D)
+    """LAPACK, and the rotations that a GPU takes for small p; both on any device."""
     p, n = len(matrices[0]), len(matrices)
-    assert values.shape == (p, n)
-    assert Q.shape == (p, p, n)
-    for A, lam, q in zip(stored, each(values), each(Q), strict=True):
-        unit = p * EPS[dtype]
-        size = np.linalg.norm(A, 2)
-        assert np.linalg.norm(q.T @ q - np.eye(p)) <= THRESHOLD * unit
-        assert np.linalg.norm((q * lam) @ q.T - A) <= THRESHOLD * unit * size
-        assert np.abs(np.sort(lam) - np.linalg.eigvalsh(A)).max() <= THRESHOLD * unit * size
+    for decomposed in [blocks.eigh, blocks._jacobi][: 1 + (p <= blocks._COMPONENTWISE)]:
+        D, stored = batch(matrices, dtype, device)
+        values, Q = decomposed(D)
+        assert values.shape == (p, n)
+        assert Q.shape == (p, p, n)
+        for A, lam, q in zip(stored, each(values), each(Q), strict=True):
+            unit = p * EPS[dtype]
+            size = np.linalg.norm(A, 2)
+            assert np.linalg.norm(q.T @ q - np.eye(p)) <= THRESHOLD * unit
+            assert np.linalg.norm((q * lam) @ q.T - A) <= THRESHOLD * unit * size
+            assert np.abs(np.sort(lam) - np.linalg.eigvalsh(A)).max() <= THRESHOLD * unit * size
 
 
 def check_inverse_cholesky(matrices: list[Array], dtype: str, device: str = "cpu") -> None:
@@ -187,22 +189,24 @@ def test_inverse_cholesky_refuses_infinity(where: tuple[int, int]) -> None:
     assert not inverse[:, :, 0].any()
 
 
+@pytest.mark.parametrize("jacobi", [False, True])
 @pytest.mark.parametrize("p", [2, 4, 16, 18])
-def test_eigh_lets_no_nan_reach_a_neighbour(p: int) -> None:
+def test_eigh_lets_no_nan_reach_a_neighbour(p: int, jacobi: bool) -> None:
+    decomposed = blocks._jacobi if jacobi else blocks.eigh
     rng = np.random.default_rng(p)
     fine = [with_spectrum(rng, rng.standard_normal(p)) for _ in range(3)]
     broken = np.full((p, p), np.nan)
-    values, Q = blocks.eigh(batch([*fine, broken], "float64")[0])
-    alone_values, alone_Q = blocks.eigh(batch(fine, "float64")[0])
+    values, Q = decomposed(batch([*fine, broken], "float64")[0])
+    alone_values, alone_Q = decomposed(batch(fine, "float64")[0])
     torch.testing.assert_close(values[:, :3], alone_values, rtol=0, atol=p * EPS["float64"] * 10)
     torch.testing.assert_close(Q[:, :, :3], alone_Q, rtol=0, atol=p * EPS["float64"] * 1e3)
     assert values[:, 3].isnan().all()  # and the failure is not hidden
 
 
-def test_eigh_of_a_diagonal_matrix_is_exact() -> None:
+def test_rotations_leave_a_diagonal_matrix_as_it_is() -> None:
     rng = np.random.default_rng(0)
     diagonal = rng.standard_normal(7) * 10.0 ** rng.integers(-100, 100, 7)
-    values, Q = blocks.eigh(batch([np.diag(diagonal)], "float64")[0])
+    values, Q = blocks._jacobi(batch([np.diag(diagonal)], "float64")[0])
     np.testing.assert_array_equal(values[:, 0].numpy(), diagonal)
     np.testing.assert_array_equal(Q[:, :, 0].numpy(), np.eye(7))
 
