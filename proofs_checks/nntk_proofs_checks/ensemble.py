@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Literal
@@ -16,6 +15,7 @@ from torch import Tensor
 from nntk_accelerated import ShallowNet, activation, newton_step, nntk, ntk, outputs
 from nntk_proofs_checks.claim import Effort, Finding, Inputs, Problem, unmet
 from nntk_proofs_checks.data import default_data
+from nntk_proofs_checks.trials import filled
 from nntk_proofs_checks.tried import ACTIVATION, LAW
 from nntk_reference import FLOAT64, Network, formulas, limit_ntk, sample_network
 from nntk_reference.arithmetic import Array
@@ -32,7 +32,6 @@ __all__ = [
     "draw_network",
     "ensemble",
     "kernel",
-    "one_thread",
     "standardized",
     "suitable_gamma",
     "textbook",
@@ -47,7 +46,8 @@ WIDTHS = {
     Effort.DEFAULT: (2**8, 2**10, 2**12, 2**14),
     Effort.FULL: (2**8, 2**10, 2**12, 2**14, 2**16, 2**18),
 }
-SEEDS = {Effort.QUICK: 16, Effort.DEFAULT: 32, Effort.FULL: 50}
+SEEDS = {Effort.QUICK: (16, 32, 64, 128), Effort.DEFAULT: (32, 64, 128), Effort.FULL: (50, 100, 200)}
+"""Networks of each width, and how many there may be in the end where an interval is too wide to decide."""
 
 _MOST_POINTS = 16
 
@@ -176,30 +176,22 @@ def _kernel(inputs: Inputs) -> Array:
     return limit_ntk(inputs.X, ACTIVATION, law=LAW)
 
 
-@lru_cache(maxsize=64)
 def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
-    """All runs, by width. The same arguments give the same runs, which are kept for the next claim that asks for them."""
-    gamma, out = suitable_gamma(problem, setup), []
-    for width, count in zip(setup.widths, setup.counts, strict=True):
-        with one_thread(width):
-            out.append([_train(problem, setup, width, index, gamma) for index in range(count)])
-    return out
+    """All runs, by width. Those that were made before, for fewer seeds or for another claim, are not made again."""
+    gamma = suitable_gamma(problem, setup)
+    columns = _made(problem, replace(setup, seeds=0))
+    return filled(columns, setup.counts, _train, lambda k, index: (problem, setup, setup.widths[k], index, gamma))
 
 
-@contextmanager
-def one_thread(width: int) -> Iterator[None]:
-    """Keep torch to one thread for nets too narrow to share out, which other threads only slow down; then as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if width < 2**16 else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+@lru_cache(maxsize=64)
+def _made(problem: Problem, setup: Setup) -> list[list[Run]]:
+    """What there is of an ensemble with any number of seeds, by width; `ensemble` adds to it."""
+    return [[] for _ in setup.widths]
 
 
 def cache_clear() -> None:
     """Forget all runs: for tests that plant faults."""
-    ensemble.cache_clear()
+    _made.cache_clear()
     _kernel.cache_clear()
 
 

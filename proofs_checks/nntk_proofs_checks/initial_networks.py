@@ -10,7 +10,8 @@ import torch
 
 from nntk_accelerated import ntk, outputs
 from nntk_proofs_checks.claim import Problem
-from nntk_proofs_checks.ensemble import BETAS, draw_network, one_thread, to_torch
+from nntk_proofs_checks.ensemble import BETAS, draw_network, to_torch
+from nntk_proofs_checks.trials import filled
 from nntk_reference import Network
 from nntk_reference.arithmetic import Array
 
@@ -28,31 +29,33 @@ class Start:
     kernel: Array
 
 
-@lru_cache(maxsize=8)
 def starts(problem: Problem, runs: int, copies: int = 1, shift: tuple[float, float] = (0.0, 0.0)) -> list[list[Start]]:
     """Networks at initialization, `runs` of each of `WIDTHS`; β in turn from `BETAS`.
 
     `copies` of every neuron break their independence; `shift` is added to every c and every η, whose law is then symmetric no
-    more. The same arguments give the same list, which is kept.
+    more. Those that were made before are not made again.
     """
-    X, out = torch.tensor(problem.X), []
-    for width in WIDTHS:
-        with one_thread(width):
-            out.append([_start(problem, X, width, index, copies, shift) for index in range(runs)])
-    return out
+    columns = _made(problem, copies, shift)
+    return filled(columns, (runs,) * len(WIDTHS), _start, lambda k, index: (problem, WIDTHS[k], index, copies, shift))
 
 
-def _start(problem: Problem, X: torch.Tensor, width: int, index: int, copies: int, shift: tuple[float, float]) -> Start:
+@lru_cache(maxsize=8)
+def _made(problem: Problem, copies: int, shift: tuple[float, float]) -> list[list[Start]]:
+    """What there is of such networks, by width; `starts` adds to it."""
+    return [[] for _ in WIDTHS]
+
+
+def _start(problem: Problem, width: int, index: int, copies: int, shift: tuple[float, float]) -> Start:
     exponent = BETAS[index % len(BETAS)]
     net = draw_network(problem, exponent, width // copies, index)
     if copies > 1 or any(shift):
         theta = np.concatenate([net.theta] * copies)
         theta[:, [0, -1]] += shift
         net = Network.from_theta(theta, exponent, net.activation, negative_control=True)
-    drawn = to_torch(net)
+    drawn, X = to_torch(net), torch.tensor(problem.X)
     return Start(exponent, outputs(drawn, X).numpy(), ntk(drawn, X, normalized=True).numpy())
 
 
 def cache_clear() -> None:
     """Forget all networks: for tests that plant faults."""
-    starts.cache_clear()
+    _made.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -25,13 +26,15 @@ from nntk_proofs_checks.ensemble import (
 )
 from nntk_proofs_checks.initial_networks import WIDTHS as START_WIDTHS
 from nntk_proofs_checks.initial_networks import Start, starts
-from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
+from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel, until_decided
 from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
 
 _STEPS = 3
-_STARTS = {Effort.QUICK: 300, Effort.DEFAULT: 1200, Effort.FULL: 4800}
+_STARTS = {Effort.QUICK: (300, 1200), Effort.DEFAULT: (1200, 4800), Effort.FULL: (4800,)}
+"""Networks before training, of each width, as `SEEDS`."""
 
 
 def _trajectory(B: Array, gamma: float, y: Array, start: Array) -> Array:
@@ -65,13 +68,17 @@ def _beyond(B: Array, gamma: float, y: Array, run: Run) -> Array:
     return difference
 
 
-def _followed(problem: Problem, setup: Setup) -> tuple[Rate, list[Array]]:
-    """Does the network follow (E11) at the rate N^-(1-β)? With the distances by width."""
+def _distances(problem: Problem, setup: Setup) -> list[Array]:
+    """How far the networks are from (E11), but for the kernel's part, by width."""
     B, gamma = kernel(problem), suitable_gamma(problem, setup)
-    distances = collect(ensemble(problem, setup), lambda run: _sup(_beyond(B, gamma, problem.y, run)))
+    return collect(ensemble(problem, setup), lambda run: _sup(_beyond(B, gamma, problem.y, run)))
+
+
+def _followed(setup: Setup, distances: list[Array], looks: int = 1) -> Rate:
+    """Does the network follow (E11) at the rate N^-(1-β)?"""
     bound = setup.beta - 1
     what = f"f - f* but for the kernel's part, β = {setup.beta}"
-    return Rate(what, exponent(setup.widths, distances), "≲", bound, (bound / 2,)), distances
+    return Rate(what, exponent(setup.widths, distances, looks=looks), "≲", bound, (bound / 2,))
 
 
 def _kernel_part(problem: Problem, columns: list[list[Start]], gamma: float) -> list[Array]:
@@ -81,14 +88,50 @@ def _kernel_part(problem: Problem, columns: list[list[Start]], gamma: float) -> 
     return [np.array([_sup(_trajectory(s.kernel, gamma, problem.y, zero) - target) ** 2 for s in column]) for column in columns]
 
 
-def _initial_part(columns: list[list[Start]]) -> Rate:
+def _initial_part(columns: list[list[Start]], looks: int) -> Rate:
     """The exponent of f₀² N^(2β-1), over all β together."""
     squares = [
         np.array([(s.outputs**2).mean() / regularization(1.0, N, s.beta) for s in column])
         for N, column in zip(START_WIDTHS, columns, strict=True)
     ]
     slowest = 2 * min(BETAS) - 1  # what f₀² would have to lose for it not to vanish
-    return Rate("initial output, f₀² N^(2β-1)", exponent(START_WIDTHS, squares, of="mean"), "≲", 0.0, (slowest,))
+    return Rate("initial output, f₀² N^(2β-1)", exponent(START_WIDTHS, squares, of="mean", looks=looks), "≲", 0.0, (slowest,))
+
+
+def _setup(beta: float, effort: Effort, seeds: int) -> Setup:
+    return Setup(beta, WIDTHS[effort], seeds, steps=_STEPS, features=True)  # shared with `linearization`
+
+
+def _before_training(problem: Problem, effort: Effort, runs: int, looks: int) -> tuple[list[Rate], None]:
+    """The two parts that are there from the start: |f₀|, and what B̄ᴺ in place of B̄ makes of the limit equation."""
+    columns = starts(problem, runs)
+    rates = [_initial_part(columns, looks)]
+    for beta in BETAS:
+        squares = _kernel_part(problem, columns, suitable_gamma(problem, _setup(beta, effort, 0)))
+        by_kernel = exponent(START_WIDTHS, squares, of="mean", looks=looks)
+        rates.append(Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1.4, -0.6)))
+    return rates, None
+
+
+def _while_training(problem: Problem, effort: Effort, beta: float, seeds: int, looks: int) -> tuple[list[Rate], Panel]:
+    """The distance to (E11) but for the kernel's part, and its nonlinear part."""
+    setup, bound, widths = _setup(beta, effort, seeds), beta - 1, WIDTHS[effort]
+    runs, distances = ensemble(problem, setup), _distances(problem, setup)
+    own = collect(runs, lambda run: _sup(run.outputs - run.linear))
+    rates = [
+        _followed(setup, distances, looks),
+        Rate(f"nonlinear part, β = {beta}", exponent(widths, own, looks=looks), "≲", bound, (bound / 2,)),
+    ]
+    curves = [
+        (
+            "f - f* from the same f₀",
+            collect(runs, _against_limit(problem, suitable_gamma(problem, setup))),
+            max(2 * bound, -0.5),
+        ),
+        ("f - f* but for the kernel's part", distances, 2 * bound),
+        ("f - own linear dynamics", own, 2 * bound),
+    ]
+    return rates, rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curves)
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
@@ -96,35 +139,21 @@ def check(problem: Problem, effort: Effort) -> Finding:
     missing = unmet_assumption(problem)
     if missing:
         return missing
-    problem, widths = standardized(problem), WIDTHS[effort]
-    columns = starts(problem, _STARTS[effort])
-    rates, panels = [_initial_part(columns)], []
+    problem, panels = standardized(problem), []
+    rates, _, runs = until_decided(_STARTS[effort], partial(_before_training, problem, effort))
+    cases = len(START_WIDTHS) * runs
     for beta in BETAS:
-        setup = Setup(beta, widths, SEEDS[effort], steps=_STEPS, features=True)  # shared with `linearization`
-        gamma, runs = suitable_gamma(problem, setup), ensemble(problem, setup)
-        followed, distances = _followed(problem, setup)
-        own = collect(runs, lambda run: _sup(run.outputs - run.linear))
-        total = collect(runs, _against_limit(problem, gamma))
-        by_kernel = exponent(START_WIDTHS, _kernel_part(problem, columns, gamma), of="mean")
-        bound = beta - 1
-        rates += [
-            followed,
-            Rate(f"nonlinear part, β = {beta}", exponent(widths, own), "≲", bound, (bound / 2,)),
-            Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1.4, -0.6)),
-        ]
-        curves = [
-            ("f - f* from the same f₀", total, max(2 * bound, -0.5)),
-            ("f - f* but for the kernel's part", distances, 2 * bound),
-            ("f - own linear dynamics", own, 2 * bound),
-        ]
-        panels.append(rate_panel(f"Distance, sup over {_STEPS} steps, β = {beta}", "root mean square", widths, curves))
-    return judge(rates, len(BETAS) * len(widths) * SEEDS[effort] + sum(map(len, columns)), tuple(panels))
+        found, panel, seeds = until_decided(SEEDS[effort], partial(_while_training, problem, effort, beta))
+        rates += found
+        panels.append(panel)
+        cases += len(WIDTHS[effort]) * seeds
+    return judge(rates, cases, tuple(panels))
 
 
 def _scaled(problem: Problem, scaling: Literal["width", "fixed"]) -> Finding:
     """Do few networks follow (E11) where γ scales with the width as (E5), or not at all?"""
     setup = Setup(BETAS[0], WIDTHS[Effort.QUICK], 8, steps=_STEPS, scaling=scaling)
-    return judge([_followed(problem, setup)[0]], sum(setup.counts))
+    return judge([_followed(setup, _distances(problem, setup))], sum(setup.counts))
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, textbook, unmet_assumption
 from nntk_proofs_checks.panel import Panel
-from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
+from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel, until_decided
 from nntk_reference import Verdict
+from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
 
 
+def _at(
+    problem: Problem, beta: float, widths: tuple[int, ...], limit: float, seeds: int, looks: int
+) -> tuple[list[Rate], tuple[list[Array], list[Array]]]:
+    """Exponents of the two quantities at one β, and the quantities by width."""
+    runs = ensemble(problem, Setup(beta, widths, seeds, features=True))
+    taylor, drift = collect(runs, lambda run: run.taylor), collect(runs, lambda run: run.drift)
+    rates = [
+        Rate(f"f - its linearization, β = {beta}", exponent(widths, taylor, looks=looks), "≲", limit, (limit / 2,)),
+        Rate(f"𝓑 - 𝓑₀, β = {beta}", exponent(widths, drift, looks=looks), "≲", limit, (limit / 2,)),
+    ]
+    return rates, (taylor, drift)
+
+
 def _measure(
-    problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None
-) -> tuple[list[Rate], tuple[Panel, ...]]:
-    """Exponents of the two quantities at every β, held against `bound`, by default -(1-β)."""
-    rates, panels = [], []
+    problem: Problem, betas: tuple[float, ...], effort: Effort, bound: float | None
+) -> tuple[list[Rate], int, tuple[Panel, ...]]:
+    """Exponents at every β, held against `bound`, by default -(1-β); the number of networks; panels."""
+    rates: list[Rate] = []
+    panels, cases, widths = [], 0, WIDTHS[effort]
     for beta in betas:
-        runs = ensemble(problem, Setup(beta, widths, seeds, features=True))
-        taylor, drift = collect(runs, lambda run: run.taylor), collect(runs, lambda run: run.drift)
         limit = beta - 1 if bound is None else bound
-        rates += [
-            Rate(f"f - its linearization, β = {beta}", exponent(widths, taylor), "≲", limit, (limit / 2,)),
-            Rate(f"𝓑 - 𝓑₀, β = {beta}", exponent(widths, drift), "≲", limit, (limit / 2,)),
-        ]
+        found, (taylor, drift), seeds = until_decided(SEEDS[effort], partial(_at, problem, beta, widths, limit))
+        rates += found
+        cases += len(widths) * seeds
         curves = [("|f(θ_T) - f(θ₀) - J₀(θ_T - θ₀)|", taylor, limit), ("‖𝓑_T - 𝓑₀‖", drift, limit)]
         panels.append(rate_panel(f"After 3 exact steps, β = {beta}", "distance", widths, curves))
-    return rates, tuple(panels)
+    return rates, cases, tuple(panels)
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
@@ -34,15 +48,13 @@ def check(problem: Problem, effort: Effort) -> Finding:
     missing = unmet_assumption(problem)
     if missing:
         return missing
-    rates, panels = _measure(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
-    return judge(rates, len(BETAS) * len(WIDTHS[effort]) * SEEDS[effort], panels)
+    return judge(*_measure(standardized(problem), BETAS, effort, None))
 
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """β = 1, mean-field scaling, held against the slowest of the rates: features move however wide the network is."""
-    widths, seeds = WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK]
-    rates, _ = _measure(textbook(problem), (1.0,), widths, seeds, max(BETAS) - 1)
-    return together({rate.what: judge([rate], len(widths) * seeds) for rate in rates}, Verdict.REFUTED)
+    rates, cases, _ = _measure(textbook(problem), (1.0,), Effort.QUICK, max(BETAS) - 1)
+    return together({rate.what: judge([rate], cases) for rate in rates}, Verdict.REFUTED)
 
 
 CLAIM = Claim(

@@ -1,15 +1,16 @@
 """Exponents and means from repeated runs, with intervals at a stated false-alarm rate, and what they say about a claim.
 
 Every interval misses the truth with probability at most `LEVEL`, and a run makes at most `MOST_INTERVALS` of them, so the
-probability that any claim of a run is refuted by chance is at most `FALSE_ALARM` (union bound).
+probability that any claim of a run is refuted by chance is at most `FALSE_ALARM` (union bound). An interval that is looked at
+several times, with more runs each time, has at each look its share of the level.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -30,12 +31,15 @@ __all__ = [
     "judge",
     "mean",
     "rate_panel",
+    "until_decided",
     "worst",
 ]
 
 FALSE_ALARM = 1e-4
 MOST_INTERVALS = 100
 LEVEL = FALSE_ALARM / MOST_INTERVALS
+
+T = TypeVar("T")
 
 _ENOUGH_FOR_SKEWNESS = 100
 """A third moment of fewer numbers says more of them than of their law: by simulation a correction by it does not help."""
@@ -129,7 +133,12 @@ def _exponents(
 
 
 def exponent(
-    widths: Sequence[int], samples: Sequence[Array], *, of: Literal["log", "mean"] = "log", level: float | None = None
+    widths: Sequence[int],
+    samples: Sequence[Array],
+    *,
+    of: Literal["log", "mean"] = "log",
+    level: float | None = None,
+    looks: int = 1,
 ) -> Interval:
     """The exponent p of a quantity like N^p, from samples (n,) at each width, one number a run.
 
@@ -137,7 +146,8 @@ def exponent(
     weighted by the numbers of runs; for logarithms by these times N where their variance falls like 1/N. The interval is
     Student's with Welch's degrees of freedom; with at least 100 runs a width it is the hull of that and of the one that is
     corrected for skewness. It assumes independent runs with three moments.
-    By default its level is `LEVEL` for logarithms, and a tenth of it for means, whose law is skew: see `docs/verdicts.md`.
+    By default its level is `LEVEL` for logarithms, and a tenth of it for means, whose law is skew: see `docs/verdicts.md`; of
+    several `looks` (`until_decided`), this one's share of it.
     It is infinite where a width has fewer than 3 runs, does not vary, or has a mean within 5 errors of 0.
     """
     values = [np.asarray(s, dtype=np.float64) for s in samples]
@@ -147,15 +157,16 @@ def exponent(
     if of == "log" and any((v <= 0).any() for v in values):
         return unknown
     wanted = level if level is not None else LEVEL if of == "log" else LEVEL / 10
-    value, low, high = _exponents(widths, values, of, wanted)
+    value, low, high = _exponents(widths, values, of, wanted / looks)
     return Interval(float(value), float(low), float(high))
 
 
-def mean(values: Array, *, level: float = LEVEL / 10) -> Interval:
+def mean(values: Array, *, level: float = LEVEL / 10, looks: int = 1) -> Interval:
     """The mean of independent numbers (n,), with Student's interval, from 100 numbers on after Hall's correction for skewness.
 
     Squares of nearly normal numbers are so skew that Student's interval misses their mean a hundred times too often at these
     levels. The correction leaves three to ten times too often, by simulation, which the default level makes up for.
+    Of several `looks` (`until_decided`), this one has its share of the level.
     """
     v = np.asarray(values, dtype=np.float64)
     n = len(v)
@@ -163,19 +174,25 @@ def mean(values: Array, *, level: float = LEVEL / 10) -> Interval:
         return Interval(math.nan, -math.inf, math.inf)
     centre, spread = float(v.mean()), float(v.std(ddof=1))
     skewness = np.array(((v - centre) ** 3).mean() / spread**3 / math.sqrt(n) if n >= _ENOUGH_FOR_SKEWNESS else 0.0)
-    quantile = np.array(stats.t.isf(level / 2, n - 1))
+    quantile = np.array(stats.t.isf(level / looks / 2, n - 1))
     low, high = (centre - float(_student(x, skewness, -skewness / 2)) * spread / math.sqrt(n) for x in (quantile, -quantile))
     return Interval(centre, low, high)
 
 
 def asymptotic(
-    widths: Sequence[int], samples: Sequence[Array], *, correction: float, size: float, of: Literal["log", "mean"] = "log"
+    widths: Sequence[int],
+    samples: Sequence[Array],
+    *,
+    correction: float,
+    size: float,
+    of: Literal["log", "mean"] = "log",
+    looks: int = 1,
 ) -> Interval:
     """As `exponent`, for N^p (1 + b (N/N₀)^-correction), N₀ the smallest width, with |b| ≤ `size` < 1.
 
     The interval is widened by what such a correction to scaling can add to the fitted exponent.
     """
-    found = exponent(widths, samples, of=of)
+    found = exponent(widths, samples, of=of, looks=looks)
     N = np.asarray(widths, dtype=np.float64)
     decay = (N / N[0]) ** -correction
     fits = _slopes(widths, [len(s) for s in samples], of)
@@ -211,6 +228,20 @@ class Rate:
     def __str__(self) -> str:
         i = self.interval
         return f"{self.what}: {i.value:.4f} in [{i.low:.4f}, {i.high:.4f}] {self.relation} {self.claimed:.4g}"
+
+
+def until_decided(counts: Sequence[int], measure: Callable[[int, int], tuple[list[Rate], T]]) -> tuple[list[Rate], T, int]:
+    """(rates, what was measured with them, runs): with counts[0] runs, then with more as long as one of the rates is undecided.
+
+    `measure(count, looks)` measures with so many runs, those of the looks before among them, and gives each interval its share
+    of the level. An interval then misses the truth at any of the `looks` at most as often as its level says (union bound), so
+    that stopping when the data say so raises neither error rate: that of refuting and that of holding.
+    """
+    for count in counts:
+        rates, measured = measure(count, len(counts))
+        if all(rate.verdict is not Verdict.UNDECIDED for rate in rates):
+            break
+    return rates, measured, count
 
 
 def worst(rates: Sequence[Rate]) -> Rate:

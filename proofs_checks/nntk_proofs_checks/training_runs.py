@@ -12,9 +12,10 @@ from torch import Tensor
 
 from nntk_accelerated import ShallowNet, newton_step, outputs, regularization
 from nntk_proofs_checks.claim import Effort, Finding, Problem, unmet
-from nntk_proofs_checks.ensemble import curvature, draw_network, kernel, one_thread, standardized, to_torch
+from nntk_proofs_checks.ensemble import curvature, draw_network, kernel, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import Rate, judge, mean
+from nntk_proofs_checks.trials import one_thread
 from nntk_reference.arithmetic import Array
 
 __all__ = ["gradient_descent_runs", "newton_runs"]
@@ -117,7 +118,7 @@ def _finding(
         return unmet("assumption not met: all inputs are equal")
     if case.width > _WIDEST[effort]:
         return unmet(f"out of reach: even two of the points need more than {_WIDEST[effort]} neurons for this rate")
-    with one_thread(case.width):
+    with one_thread():
         errors = _errors(case, _SEEDS[effort], method(case))
     rates = np.log(errors[:, -1]) / _STEPS
     slowest = math.log1p(-case.slow / case.fast)

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from nntk_proofs_checks import update_bound
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.ensemble import BETAS, SEEDS, WIDTHS, Setup, collect, ensemble, standardized, textbook, unmet_assumption
-from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel
+from nntk_proofs_checks.statistics import Rate, exponent, judge, rate_panel, until_decided
 from nntk_reference import Verdict
+from nntk_reference.arithmetic import Array
 
 __all__ = ["CLAIM"]
 
 
-def _setup(beta: float, widths: tuple[int, ...], seeds: int) -> Setup:
-    # a strong damping: what the residual Hessian adds to the first power of N is then below the interval
-    return Setup(beta, widths, seeds, curvature_ratio=0.03, steps=1)
+def _at(
+    problem: Problem, beta: float, widths: tuple[int, ...], limit: float, seeds: int, looks: int
+) -> tuple[list[Rate], list[Array]]:
+    """The exponent at one β, and the updates by width.
+
+    At the damping of `linearization`, whose runs these are: at the smallest width a few times s̄, so that a step is far from
+    one of gradient descent.
+    """
+    updates = collect(ensemble(problem, Setup(beta, widths, seeds, features=True)), lambda run: float(run.updates[0]))
+    return [Rate(f"|Δᵢ|, β = {beta}", exponent(widths, updates, looks=looks), "≲", limit, (limit / 2,))], updates
 
 
-def _exponents(problem: Problem, betas: tuple[float, ...], widths: tuple[int, ...], seeds: int, bound: float | None) -> Finding:
-    rates, curves = [], []
+def _exponents(problem: Problem, betas: tuple[float, ...], effort: Effort, bound: float | None) -> Finding:
+    rates, curves, cases, widths = [], [], 0, WIDTHS[effort]
     for beta in betas:
-        updates = collect(ensemble(problem, _setup(beta, widths, seeds)), lambda run: float(run.updates[0]))
         limit = beta - 1 if bound is None else bound
-        rates.append(Rate(f"|Δᵢ|, β = {beta}", exponent(widths, updates), "≲", limit, (limit / 2,)))
+        found, updates, seeds = until_decided(SEEDS[effort], partial(_at, problem, beta, widths, limit))
+        rates += found
+        cases += len(widths) * seeds
         curves.append((f"β = {beta}", updates, limit))
     panel = rate_panel("A neuron's first update", "root mean square of |Δᵢ| over the neurons", widths, curves)
-    return judge(rates, len(betas) * len(widths) * seeds, (panel,))
+    return judge(rates, cases, (panel,))
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
@@ -35,7 +46,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
     missing = unmet_assumption(problem)
     if missing:
         return missing
-    measured = _exponents(standardized(problem), BETAS, WIDTHS[effort], SEEDS[effort], None)
+    measured = _exponents(standardized(problem), BETAS, effort, None)
     return together(
         {"exponents": measured, "E17": update_bound.update_bound_findings(standardized(problem, len(problem.y)), effort)}
     )
@@ -43,7 +54,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
 
 def control(problem: Problem, effort: Effort) -> Finding:
     """β = 1, held against the slowest of the rates, and (E17) where D is not positive definite."""
-    measured = _exponents(textbook(problem), (1.0,), WIDTHS[Effort.QUICK], SEEDS[Effort.QUICK], max(BETAS) - 1)
+    measured = _exponents(textbook(problem), (1.0,), Effort.QUICK, max(BETAS) - 1)
     return together(
         {"β = 1": measured, "E17": update_bound.control(standardized(problem, len(problem.y)), effort)}, Verdict.REFUTED
     )
