@@ -23,6 +23,7 @@ from nntk.reporting.recorder import Recorder
 from nntk.reporting.selection import choose
 from nntk.reporting.terminal import columns, console, count, decisive, one_line, progress, seconds, text
 from nntk_proofs_checks.claim import Claim, Effort, Finding, Problem, Result, run
+from nntk_proofs_checks.trials import in_processes
 from nntk_reference import Verdict
 
 __all__ = ["select", "verify"]
@@ -44,10 +45,12 @@ def verify(
     json: Path | None = None,
     html: Path | None = None,
     data: Path | None = None,
+    jobs: int = 1,
 ) -> int:
     """Run the claims in turn: a row on stdout for each as it is finished, then what went wrong, and the counts.
 
-    `json` is written at the start and after each claim, `html` at the end; `data` is the file that the problem was read from.
+    `json` is written at the start and after each claim, `html` at the end; `data` is the file that the problem was read from;
+    `jobs` is the number of processes that trials are shared out to, on which nothing depends but the time.
     Returns the exit code: 0 if every claim that applies holds with its control refuted, and there is one; 1 if not; 130 after
     Ctrl-C, which ends the run; what is finished by then is shown and written. Raises InputError if a report cannot be written.
     """
@@ -83,6 +86,7 @@ def verify(
     with ExitStack() as reports:  # each is written even where stdout or the other report fails
         reports.callback(write_html)
         reports.callback(kept.close)
+        reports.enter_context(in_processes(jobs))
         try:
             for claim in claims:
                 with progress(f"{len(results) + 1}/{len(claims)} {claim.id}", err):

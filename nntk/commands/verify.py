@@ -39,6 +39,9 @@ def verify(
     quick: Quick = False,
     full: Full = False,
     seed: Annotated[int, typer.Option(metavar="INT", help="Which networks are drawn.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="INT", help="Processes for the trials; as many as cores unless told.")
+    ] = None,
     json: Json = None,
     html: Html = None,
     list_: Annotated[bool, lister(_statements)] = False,
@@ -51,10 +54,11 @@ def verify(
         from nntk.verification import verify as run
         from nntk_proofs_checks import CLAIMS, Effort
         from nntk_proofs_checks.data import default_data, load
+        from nntk_proofs_checks.trials import processes
 
         effort = Effort[effort_of(quick, full).upper()]
         claims = select(only or [], CLAIMS)
         problem = replace(default_data() if data is None else load(data), seed=seed)
         check_files({"data": data}, json=json, html=html)
-        code = run(claims, problem, effort, json=json, html=html, data=data)
+        code = run(claims, problem, effort, json=json, html=html, data=data, jobs=processes(jobs))
     raise typer.Exit(code)

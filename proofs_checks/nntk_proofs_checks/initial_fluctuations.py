@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,17 +13,23 @@ from nntk_accelerated import regularization
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
 from nntk_proofs_checks.ensemble import BETAS, kernel, standardized
 from nntk_proofs_checks.initial_networks import WIDTHS, Start, starts
-from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel
+from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel, until_decided
 from nntk_proofs_checks.tried import ACTIVATION, LAW
 from nntk_reference import Verdict, activation
 from nntk_reference.arithmetic import FLOAT64, Array
 
 __all__ = ["CLAIM", "constants"]
 
-_RUNS = {Effort.QUICK: 300, Effort.DEFAULT: 1200, Effort.FULL: 4800}
-"""Networks of each width, shared among the β."""
+_RUNS = {Effort.QUICK: (150, 300, 600, 1200), Effort.DEFAULT: (1800, 3600), Effort.FULL: (4800, 9600, 19200)}
+"""Networks of the largest width, shared among the β, and how many there may be where an interval is too wide to decide."""
 
-_CONTROL_RUNS = 120
+_RESOLVED = {Effort.QUICK: 2.0, Effort.DEFAULT: 1.1, Effort.FULL: 1.05}
+"""Chosen: the constants are told from constants so many times as large and as small."""
+
+_RESOLVED_AT_A_BETA = {Effort.QUICK: 2.0, Effort.DEFAULT: 1.5, Effort.FULL: 1.2}
+"""The same at each β alone, which has a third of the networks: there a wrong power of N has to show."""
+
+_CONTROL_RUNS = 90
 
 _SECOND, _FOURTH = float(LAW.output.second_moment), float(LAW.output.fourth_moment)
 
@@ -99,26 +106,47 @@ def _outputs_ratios(columns: Columns, mean_square: Callable[[int], Array]) -> li
     ]
 
 
-def _outputs_means(columns: Columns, ratios: list[Array], what: str, alternatives: tuple[float, ...]) -> list[Rate]:
+def _is_one(what: str, ratios: Array, factor: float, looks: int) -> Rate:
+    """That these have mean 1, and not `factor` or 1/`factor`."""
+    return Rate(what, mean(ratios, looks=looks), "≈", 1.0, (1 / factor, factor))
+
+
+def _outputs_means(columns: Columns, ratios: list[Array], what: str, factor: float, looks: int = 1) -> list[Rate]:
     """That these ratios have mean 1, for every β, over all widths."""
     betas, pooled = np.array([s.beta for column in columns for s in column]), np.concatenate(ratios)
-    return [Rate(f"E f₀² / {what}, β = {beta}", mean(pooled[betas == beta]), "≈", 1.0, alternatives) for beta in BETAS]
+    return [_is_one(f"E f₀² / {what}, β = {beta}", pooled[betas == beta], factor, looks) for beta in BETAS]
 
 
-def _outputs_rates(columns: Columns, expected: Constants) -> tuple[list[Rate], list[Array]]:
-    """(E19): means and exponent, and the ratios that they are of."""
+def _outputs_rates(columns: Columns, expected: Constants, effort: Effort, looks: int = 1) -> list[Rate]:
+    """(E19): means, at each β and over all, and exponent."""
     ratios = _outputs_ratios(columns, lambda N: expected.second)
-    flat = Rate("exponent of f₀² N^(2β-1)", exponent(WIDTHS, ratios, of="mean"), "≈", 0.0, (-0.2, 0.2))
-    return [*_outputs_means(columns, ratios, "constant", (0.5, 2.0)), flat], ratios
+    flat = Rate("exponent of f₀² N^(2β-1)", exponent(WIDTHS, ratios, of="mean", looks=looks), "≈", 0.0, (-0.2, 0.2))
+    all_together = _is_one("E f₀² / constant, all β", np.concatenate(ratios), _RESOLVED[effort], looks)
+    return [*_outputs_means(columns, ratios, "constant", _RESOLVED_AT_A_BETA[effort], looks), all_together, flat]
 
 
-def _kernel_rate(columns: Columns, limit: Array, variance: float) -> Rate:
+def _kernel_rate(columns: Columns, limit: Array, variance: float, effort: Effort, looks: int = 1) -> Rate:
     """(E20): N‖B̄ᴺ - B̄‖² over V has mean 1."""
     ratios = [((s.kernel - limit) ** 2).sum() * N / variance for N, column in zip(WIDTHS, columns, strict=True) for s in column]
-    return Rate("E‖B̄ᴺ - B̄‖² N / V", mean(np.array(ratios)), "≈", 1.0, (0.5, 2.0))
+    return _is_one("E‖B̄ᴺ - B̄‖² N / V", np.array(ratios), _RESOLVED[effort], looks)
 
 
 _OUT_OF_REACH = unmet("out of reach: the constants of E19 and E20 do not settle at step 0.05; rescale the inputs")
+
+
+def _measure(
+    problem: Problem, effort: Effort, expected: Constants, runs: int, looks: int
+) -> tuple[list[Rate], tuple[Columns, list[Array]]]:
+    """All rates, with the networks, and ‖B̄ᴺ - B̄‖² by width."""
+    columns, limit = starts(problem, runs), kernel(problem)
+    distances = [np.array([((s.kernel - limit) ** 2).sum() for s in column]) for column in columns]
+    falls = exponent(WIDTHS, distances, of="mean", looks=looks)
+    rates = [
+        *_outputs_rates(columns, expected, effort, looks),
+        _kernel_rate(columns, limit, expected.variance, effort, looks),
+        Rate("exponent of ‖B̄ᴺ - B̄‖²", falls, "≈", -1.0, (-1.2, -0.8)),
+    ]
+    return rates, (columns, distances)
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
@@ -127,13 +155,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
     expected = constants(problem.X)
     if expected is None:
         return _OUT_OF_REACH
-    columns, limit = starts(problem, _RUNS[effort]), kernel(problem)
-    rates, _ = _outputs_rates(columns, expected)
-    distances = [np.array([((s.kernel - limit) ** 2).sum() for s in column]) for column in columns]
-    rates += [
-        _kernel_rate(columns, limit, expected.variance),
-        Rate("exponent of ‖B̄ᴺ - B̄‖²", exponent(WIDTHS, distances, of="mean"), "≈", -1.0, (-1.2, -0.8)),
-    ]
+    rates, (columns, distances), _ = until_decided(_RUNS[effort], partial(_measure, problem, effort, expected))
     curves = []
     for beta in BETAS:
         roots = [np.array([np.sqrt((s.outputs**2).mean()) for s in column if s.beta == beta]) for column in columns]
@@ -161,15 +183,15 @@ def _off_centre(problem: Problem, shift: Shift) -> Finding:
         return _OUT_OF_REACH
     columns = starts(problem, _CONTROL_RUNS, shift=shift)
     ratios = _outputs_ratios(columns, lambda N: expected.second + (N - 1) * expected.first**2)
-    found = judge(_outputs_rates(columns, expected)[0], sum(map(len, columns)))
-    return _for_the_reason(found, _outputs_means(columns, ratios, "constant with (E c E σ)²", (0.5, 2.0)))
+    found = judge(_outputs_rates(columns, expected, Effort.QUICK), sum(map(len, columns)))
+    return _for_the_reason(found, _outputs_means(columns, ratios, "constant with (E c E σ)²", 2.0))
 
 
 def _copied(problem: Problem, copies: int, expected: Constants) -> Finding:
     """(E20) for networks that hold every neuron `copies` times, whose kernels vary as at a width that much smaller."""
     columns, limit = starts(problem, _CONTROL_RUNS, copies=copies), kernel(problem)
-    rate = _kernel_rate(columns, limit, expected.variance)
-    instead = _kernel_rate(columns, limit, copies * expected.variance)
+    rate = _kernel_rate(columns, limit, expected.variance, Effort.QUICK)
+    instead = _kernel_rate(columns, limit, copies * expected.variance, Effort.QUICK)
     return _for_the_reason(judge([rate], sum(map(len, columns))), [replace(instead, what=f"E‖B̄ᴺ - B̄‖² N / {copies} V")])
 
 

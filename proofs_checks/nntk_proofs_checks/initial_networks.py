@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,13 +31,14 @@ class Start:
 
 
 def starts(problem: Problem, runs: int, copies: int = 1, shift: tuple[float, float] = (0.0, 0.0)) -> list[list[Start]]:
-    """Networks at initialization, `runs` of each of `WIDTHS`; β in turn from `BETAS`.
+    """Networks at initialization, β in turn from `BETAS`: `runs` of the largest of `WIDTHS`, more of the narrow ones.
 
     `copies` of every neuron break their independence; `shift` is added to every c and every η, whose law is then symmetric no
     more. Those that were made before are not made again.
     """
-    columns = _made(problem, copies, shift)
-    return filled(columns, (runs,) * len(WIDTHS), _start, lambda k, index: (problem, WIDTHS[k], index, copies, shift))
+    # (E19) and (E20) hold at every width, and narrow networks cost less
+    columns, counts = _made(problem, copies, shift), [runs * max(1, math.isqrt(2**10 // width)) for width in WIDTHS]
+    return filled(columns, counts, _start, lambda k, index: (problem, WIDTHS[k], index, copies, shift))
 
 
 @lru_cache(maxsize=8)

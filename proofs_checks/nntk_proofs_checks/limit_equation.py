@@ -33,8 +33,8 @@ from nntk_reference.arithmetic import Array
 __all__ = ["CLAIM"]
 
 _STEPS = 3
-_STARTS = {Effort.QUICK: (300, 1200), Effort.DEFAULT: (1200, 4800), Effort.FULL: (4800,)}
-"""Networks before training, of each width, as `SEEDS`."""
+_STARTS = {Effort.QUICK: (150, 300, 600, 1200), Effort.DEFAULT: (1800, 3600), Effort.FULL: (4800, 9600)}
+"""Networks before training, of the largest width, and how many there may be, as `SEEDS`."""
 
 
 def _trajectory(B: Array, gamma: float, y: Array, start: Array) -> Array:
@@ -102,15 +102,15 @@ def _setup(beta: float, effort: Effort, seeds: int) -> Setup:
     return Setup(beta, WIDTHS[effort], seeds, steps=_STEPS, features=True)  # shared with `linearization`
 
 
-def _before_training(problem: Problem, effort: Effort, runs: int, looks: int) -> tuple[list[Rate], None]:
-    """The two parts that are there from the start: |f₀|, and what B̄ᴺ in place of B̄ makes of the limit equation."""
+def _before_training(problem: Problem, effort: Effort, runs: int, looks: int) -> tuple[list[Rate], int]:
+    """The two parts that are there from the start: |f₀|, and what B̄ᴺ in place of B̄ makes of the limit equation; cases."""
     columns = starts(problem, runs)
     rates = [_initial_part(columns, looks)]
     for beta in BETAS:
         squares = _kernel_part(problem, columns, suitable_gamma(problem, _setup(beta, effort, 0)))
         by_kernel = exponent(START_WIDTHS, squares, of="mean", looks=looks)
         rates.append(Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1.4, -0.6)))
-    return rates, None
+    return rates, sum(map(len, columns))
 
 
 def _while_training(problem: Problem, effort: Effort, beta: float, seeds: int, looks: int) -> tuple[list[Rate], Panel]:
@@ -140,8 +140,7 @@ def check(problem: Problem, effort: Effort) -> Finding:
     if missing:
         return missing
     problem, panels = standardized(problem), []
-    rates, _, runs = until_decided(_STARTS[effort], partial(_before_training, problem, effort))
-    cases = len(START_WIDTHS) * runs
+    rates, cases, _ = until_decided(_STARTS[effort], partial(_before_training, problem, effort))
     for beta in BETAS:
         found, panel, seeds = until_decided(SEEDS[effort], partial(_while_training, problem, effort, beta))
         rates += found

@@ -7,11 +7,21 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 
-__all__ = ["filled", "in_processes", "one_thread", "trials"]
+from nntk_reference import validation
+
+__all__ = ["filled", "in_processes", "one_thread", "processes", "trials"]
 
 T = TypeVar("T")
+
+_IDLE_SECONDS = 30
+"""After which a process without work ends: soon, should this one have been killed, but not between two claims."""
+
+
+def processes(jobs: int | None) -> int:
+    """`jobs`, or as many as this process may use cores where it is None. Raises InputError if it is below 1."""
+    return cpu_count() if jobs is None else validation.whole_number("jobs", jobs)
 
 
 @contextmanager
@@ -23,7 +33,7 @@ def in_processes(jobs: int) -> Iterator[None]:
     if jobs == 1:
         yield
         return
-    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1, idle_worker_timeout=_IDLE_SECONDS):
         yield
 
 

@@ -28,6 +28,7 @@ from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, 
 from nntk_proofs_checks.ensemble import BETAS, draw_network, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import LEVEL, Rate, exponent, judge, rate_panel
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import ACTIVATION, LAW
 from nntk_proofs_checks.wide import affordable, states
 from nntk_reference import FLOAT64, Network, Verdict, activation, formulas
@@ -129,34 +130,47 @@ def _schedule(start: float, first: int, width: int, a: float) -> float:
     return start * math.pow(first / width, a)
 
 
+def _threshold(data: Problem, beta: float, width: int, k: int) -> float:
+    """γ from which network number k is proved positive definite."""
+    return required_gamma(*_matched(draw_network(data, beta, width, k), data.X, data.y), rtol=0.05).upper
+
+
+def _network_cells(
+    data: Problem, beta: float, width: int, k: int, start: float, first: int, multiples: tuple[float, ...]
+) -> tuple[list[_Cell], str]:
+    """One network's cells, `start` being γ at the width `first`, and what of it contradicts (E16) or its bound, if anything."""
+    X, y = data.X, data.y
+    cells: list[_Cell] = []
+    net, ceiling = draw_network(data, beta, width, k), _ceiling(X, y)
+    case, blocks = _prepared(net, X, y), _block_eigenvalues(net, X, y)
+    sufficient, scale = case.sufficient_gamma, float(width) ** (1 - beta)
+    if sufficient * scale > ceiling * _INSIDE:
+        return [], f"(E16) gives ρ = {sufficient * scale:.6g}, above its bound {ceiling:.6g}, at N = {width}"
+    for multiple in multiples:
+        gamma = _schedule(start, first, width, multiple * (1 - beta))
+        theory = ""
+        if gamma > sufficient:
+            theory = "positive definite"  # (E16)
+        elif int((blocks < -gamma * scale * _INSIDE).sum()) > len(y):
+            theory = "indefinite"  # more than M negative eigenvalues of D (E14)
+        cells.append(_Cell(beta, multiple, width, gamma, _verdict(case, net, gamma), theory))
+    wrong = _verdict(case, net, sufficient * _INSIDE) == "indefinite"
+    return cells, f"indefinite just beyond (E16), γ = {sufficient:.6g}, β = {beta}, N = {width}" if wrong else ""
+
+
 def _cells(data: Problem, effort: Effort, beta: float, multiples: tuple[float, ...] = _MULTIPLES) -> tuple[list[_Cell], str]:
     """All cells of one β, and what contradicts (E16) or its bound, if anything.
 
     g is such that all columns start at the exact threshold of γ at the smallest width: the largest of a few networks.
     """
-    X, y, M = data.X, data.y, len(data.y)
     widths = affordable(_WIDTHS[effort], data, _WORK[effort])
-    first = [required_gamma(*_matched(draw_network(data, beta, widths[0], k), X, y), rtol=0.05) for k in range(_STARTS)]
-    start = max(g.upper for g in first)
+    places = [(data, beta, width, k) for width in widths for k in range(_NETWORKS[effort])]
+    start = max(trials(_threshold, [(data, beta, widths[0], k) for k in range(_STARTS)]))
     cells: list[_Cell] = []
-    ceiling = _ceiling(X, y)
-    for width in widths:
-        for k in range(_NETWORKS[effort]):
-            net = draw_network(data, beta, width, k)
-            case, blocks = _prepared(net, X, y), _block_eigenvalues(net, X, y)
-            sufficient, scale = case.sufficient_gamma, float(width) ** (1 - beta)
-            if sufficient * scale > ceiling * _INSIDE:
-                return cells, f"(E16) gives ρ = {sufficient * scale:.6g}, above its bound {ceiling:.6g}, at N = {width}"
-            for multiple in multiples:
-                gamma = _schedule(start, widths[0], width, multiple * (1 - beta))
-                theory = ""
-                if gamma > sufficient:
-                    theory = "positive definite"  # (E16)
-                elif int((blocks < -gamma * scale * _INSIDE).sum()) > M:
-                    theory = "indefinite"  # more than M negative eigenvalues of D (E14)
-                cells.append(_Cell(beta, multiple, width, gamma, _verdict(case, net, gamma), theory))
-            if _verdict(case, net, sufficient * _INSIDE) == "indefinite":
-                return cells, f"indefinite just beyond (E16), γ = {sufficient:.6g}, β = {beta}, N = {width}"
+    for made, broken in trials(_network_cells, [(*place, start, widths[0], multiples) for place in places]):
+        cells += made
+        if broken:
+            return cells, broken
     return cells, ""
 
 
@@ -276,25 +290,28 @@ def _quantile(net: Network, X: Array, y: Array, blocks: Array, resolution: float
     return float((low + high) / 2) / regularization(1.0, net.width, net.beta)
 
 
+def _quantiles(data: Problem, effort: Effort, width: int, k: int) -> list[float | None]:
+    """That γ of network number k, for every β."""
+    nets = [draw_network(data, beta, width, k) for beta in BETAS]
+    blocks, confirm = _block_eigenvalues(nets[0], data.X, data.y), k < _CONFIRMED
+    return [_quantile(net, data.X, data.y, blocks, _RESOLUTION[effort], confirm=confirm) for net in nets]
+
+
 def _exponents(data: Problem, effort: Effort) -> Finding:
     """The exponent of that γ in N is -(1-β). γ for no negative eigenvalue at all is an extreme value, which drifts with N."""
-    X, y = data.X, data.y
     widths = affordable(_FITTED[effort], data, _WORK[effort])
     cases = len(BETAS) * len(widths) * _SEEDS[effort]
-    samples: dict[float, list[Array]] = {beta: [] for beta in BETAS}
-    for width in widths:
-        row: dict[float, list[float]] = {beta: [] for beta in BETAS}
-        for k in range(_SEEDS[effort]):
-            nets = {beta: draw_network(data, beta, width, k) for beta in BETAS}
-            blocks = _block_eigenvalues(nets[BETAS[0]], X, y)
-            for beta, net in nets.items():
-                found = _quantile(net, X, y, blocks, _RESOLUTION[effort], confirm=k < _CONFIRMED)
-                if found is None:
-                    why = f"the inertia of H + γ_N I leaves λₖ(S) ≤ λₖ(H) ≤ λₖ₊ₘ(S), β = {beta}, N = {width}"
-                    return Finding(Verdict.REFUTED, None, "", None, cases, why)
-                row[beta].append(found)
-        for beta in BETAS:
-            samples[beta].append(np.array(row[beta]))
+    places = [(width, k) for width in reversed(widths) for k in range(_SEEDS[effort])]
+    found = dict(zip(places, trials(_quantiles, [(data, effort, *place) for place in places]), strict=True))
+    for (width, _), gammas in found.items():
+        for beta, gamma in zip(BETAS, gammas, strict=True):
+            if gamma is None:
+                why = f"the inertia of H + γ_N I leaves λₖ(S) ≤ λₖ(H) ≤ λₖ₊ₘ(S), β = {beta}, N = {width}"
+                return Finding(Verdict.REFUTED, None, "", None, cases, why)
+    samples = {
+        beta: [np.array([found[width, k][b] for k in range(_SEEDS[effort])], float) for width in widths]
+        for b, beta in enumerate(BETAS)
+    }
     rates, curves = [], []
     for beta in BETAS:
         interval = exponent(widths, samples[beta])

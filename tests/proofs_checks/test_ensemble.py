@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from nntk_proofs_checks import CLAIMS, Effort, Evidence, Problem, ensemble
-from nntk_proofs_checks.ensemble import Setup, draw_network, one_thread, standardized, suitable_gamma, to_torch
+from nntk_proofs_checks.ensemble import Setup, draw_network, standardized, suitable_gamma, to_torch
 from nntk_reference import Verdict, jacobian, newton_step, outputs, regularization, residual_hessian
 from tests.proofs_checks.problems import line
 
@@ -107,21 +106,6 @@ def test_zero_targets_do_not_apply() -> None:
         finding = CLAIMS[name].check(zero, Effort.QUICK)
         assert not finding.applies
         assert "targets are zero" in finding.why
-
-
-def test_threads_are_as_before() -> None:
-    before = torch.get_num_threads()
-    inside = []
-
-    def fail() -> None:
-        with one_thread(8):
-            inside.append(torch.get_num_threads())
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fail()
-    assert inside == [1]
-    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("name", [n for n, c in CLAIMS.items() if c.evidence is Evidence.MEASURED])

@@ -24,7 +24,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two narrow widths: (E19) and (E20) are equalities at any. What is planted in the networks is forgotten."""
     for module in (initial_networks, initial_fluctuations):
         monkeypatch.setattr(module, "WIDTHS", (2**6, 2**8))
-    monkeypatch.setattr(initial_fluctuations, "_CONTROL_RUNS", 240)
+    monkeypatch.setattr(initial_fluctuations, "_CONTROL_RUNS", 80)
     initial_networks.cache_clear()
     yield
     initial_networks.cache_clear()
@@ -92,8 +92,8 @@ def test_e19_is_not_refuted_where_the_neurons_outputs_have_mean_zero(shift: tupl
     assert expected is not None
     assert np.abs(expected.first).max() < 1e-15
     assert initial_fluctuations._off_centre(DATA, shift).verdict is not Verdict.REFUTED
-    columns = initial_networks.starts(DATA, 240, shift=shift)
-    means = initial_fluctuations._outputs_rates(columns, expected)[0][:3]
+    columns = initial_networks.starts(DATA, 80, shift=shift)
+    means = initial_fluctuations._outputs_rates(columns, expected, Effort.QUICK)[:3]
     assert {rate.verdict for rate in means} <= {Verdict.HOLDS, Verdict.UNDECIDED}
 
 

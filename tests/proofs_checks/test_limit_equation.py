@@ -17,13 +17,14 @@ from tests.proofs_checks.problems import line
 PLANTED = [name for name in FAULTS if name.startswith("limit equation")]
 
 
-SETUP = Setup(BETAS[0], WIDTHS[Effort.DEFAULT], SEEDS[Effort.DEFAULT], steps=limit_equation._STEPS)
+SETUP = Setup(BETAS[0], WIDTHS[Effort.DEFAULT], SEEDS[Effort.DEFAULT][0], steps=limit_equation._STEPS)
 """At default effort, of one β; the runs are kept from test to test."""
 
 
 def followed() -> Finding:
     """What the claim finds of (E11) on the default data."""
-    return judge([limit_equation._followed(standardized(default_data()), SETUP)[0]], sum(SETUP.counts))
+    distances = limit_equation._distances(standardized(default_data()), SETUP)
+    return judge([limit_equation._followed(SETUP, distances, len(SEEDS[Effort.DEFAULT]))], sum(SETUP.counts))
 
 
 def mean_difference() -> Interval:

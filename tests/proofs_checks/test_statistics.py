@@ -372,8 +372,56 @@ def test_false_alarms_of_a_run_are_within_what_is_promised() -> None:
     assert statistics.LEVEL * statistics.MOST_INTERVALS <= statistics.FALSE_ALARM == 1e-4
 
 
+def test_more_runs_are_made_until_it_is_decided() -> None:
+    rng, asked = np.random.default_rng(0), []
+    numbers = rng.normal(1, 0.5, 1000)
+
+    def measure(count: int, looks: int) -> tuple[list[Rate], int]:
+        asked.append((count, looks))
+        return [Rate("mean", statistics.mean(numbers[:count], looks=looks), "≈", 1.0, (0.5, 1.5))], 2 * count
+
+    rates, with_them, count = statistics.until_decided((5, 10, 200, 1000), measure)
+    assert asked == [(5, 4), (10, 4), (200, 4)]
+    assert (count, with_them) == (200, 400)
+    assert rates[0].verdict is Verdict.HOLDS
+    asked.clear()
+    rates, _, count = statistics.until_decided((5, 10), measure)
+    assert (count, rates[0].verdict) == (10, Verdict.UNDECIDED)
+    asked.clear()
+    wrong = [Rate("far off", statistics.mean(numbers, looks=2), "≈", 2.0, (1.5,))]
+    assert statistics.until_decided((5, 10), lambda count, looks: (wrong, None)) == (wrong, None, 5)
+
+
+@pytest.mark.parametrize("looks", [2, 4])
+def test_each_look_has_its_share_of_the_level(looks: int) -> None:
+    rng = np.random.default_rng(1)
+    samples = [rng.normal(1, 0.1, 30) * N**-0.5 for N in (8, 16, 32)]
+    for of in ("log", "mean"):
+        level = statistics.LEVEL / (10 if of == "mean" else 1)
+        assert exponent((8, 16, 32), samples, of=of, looks=looks) == exponent((8, 16, 32), samples, of=of, level=level / looks)
+    assert statistics.mean(samples[0], looks=looks) == statistics.mean(samples[0], level=statistics.LEVEL / 10 / looks)
+    wide, narrow = (statistics.asymptotic((8, 16, 32), samples, correction=0.5, size=0.1, looks=k).high for k in (looks, 1))
+    assert wide > narrow
+
+
+@pytest.mark.parametrize("stop", [lambda low, high: low > 0 or high < 0])
+def test_looking_repeatedly_does_not_raise_the_error_rate(stop) -> None:
+    """Stopped as soon as 0, which is the truth, is excluded: not more often than the level says, at a share of it a look."""
+    rng, trials, level, missed = np.random.default_rng(2), 4000, 0.05, [0, 0]
+    for numbers in rng.standard_normal((trials, 128)):
+        for k, looks in enumerate((4, 1)):
+            found = (statistics.mean(numbers[:n], level=level, looks=looks) for n in (16, 32, 64, 128))
+            missed[k] += any(stop(interval.low, interval.high) for interval in found)
+    with_shares, without = (count / trials for count in missed)
+    assert with_shares <= level + 4 * (level / trials) ** 0.5
+    assert without > 1.5 * level
+
+
 def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every claim that makes intervals, counted: β times quantities. How many does not depend on sizes, so they are small."""
+    """Every claim that makes intervals, counted: β times quantities. How many does not depend on sizes, so they are small.
+
+    One look each: several looks at an interval share its level.
+    """
     made = []
     original = statistics.Rate.__init__
 
@@ -382,12 +430,13 @@ def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.Monk
         original(self, *args, **kwargs)
 
     monkeypatch.setattr(statistics.Rate, "__init__", counted)
-    monkeypatch.setitem(ensemble.SEEDS, Effort.QUICK, 3)
+    monkeypatch.setitem(ensemble.SEEDS, Effort.QUICK, (3,))
     monkeypatch.setitem(ensemble.WIDTHS, Effort.QUICK, (8, 16))
     monkeypatch.setitem(sharp_rate._SEEDS, Effort.QUICK, (3, 3))
     monkeypatch.setitem(sharp_rate._WIDTHS, Effort.QUICK, (8, 16))
-    monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, 9)
-    monkeypatch.setitem(limit_equation._STARTS, Effort.QUICK, 9)
+    monkeypatch.setattr(sharp_rate, "_TIMES", (1,))
+    monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, (9,))
+    monkeypatch.setitem(limit_equation._STARTS, Effort.QUICK, (9,))
     for module, name in ((initial_networks, "WIDTHS"), (initial_fluctuations, "WIDTHS"), (limit_equation, "START_WIDTHS")):
         monkeypatch.setattr(module, name, (8, 16))
     initial_networks.cache_clear()
