@@ -1,0 +1,134 @@
+"""How often the claims hold: every claim with its control, for many seeds, one effort and one data set.
+
+    python benchmarks/verdicts.py --effort quick --seeds 100                  # the default data
+    python benchmarks/verdicts.py --effort default --seeds 20 --data plane    # a file of benchmarks/data
+    python benchmarks/verdicts.py --table                                     # results/verdicts.md anew, from what was run
+
+Every seed is a line of `results/verdicts/EFFORT-DATA.jsonl` as soon as it is known; the same command goes on where it was. With
+one job, trials are shared out to the cores and the times are those of `nntk verify`; with more, each seed has a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+
+from nntk_proofs_checks import CLAIMS, Effort, Problem, run
+from nntk_proofs_checks.data import default_data, load
+from nntk_proofs_checks.trials import in_processes, one_thread, processes
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "verdicts"
+DATA = {"default": None} | {path.stem: path for path in sorted((HERE / "data").glob("*.csv"))}
+
+
+def problem(name: str, seed: int) -> Problem:
+    path = DATA[name]
+    return replace(default_data() if path is None else load(path), seed=seed)
+
+
+def verdicts(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
+    """One run of everything: verdict, control, seconds and, where it did not come out as it must, why."""
+    started, out = time.perf_counter(), {}
+    with one_thread(), in_processes(jobs):
+        for id, claim in CLAIMS.items():
+            result = run(claim, problem(name, seed), Effort[effort.upper()])
+            found, control = result.finding, result.control
+            out[id] = {
+                "verdict": found.verdict.value if found.applies else "not applicable",
+                "control": control.verdict.value if found.applies else "-",
+                "seconds": round(result.seconds, 2),
+                "why": "" if result.passed else f"{found.why} | {control.why}",
+            }
+    seconds = round(time.perf_counter() - started, 1)
+    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "claims": out}
+
+
+def machine() -> str:
+    return f"{platform.machine()}, {joblib.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def passed(row: dict[str, Any]) -> bool:
+    """Is this a run that `nntk verify` ends with 0?"""
+    claims = [claim for claim in row["claims"].values() if claim["verdict"] != "not applicable"]
+    return bool(claims) and all(claim["verdict"] == "holds" and claim["control"] == "refuted" for claim in claims)
+
+
+def table() -> str:
+    """What was run, as Markdown."""
+    lines = [
+        "# How often the claims hold",
+        "",
+        "`python benchmarks/verdicts.py --table` writes this page from the runs in `verdicts/`.",
+        "Each seed draws other networks; a run passes if every claim that applies holds and every control is refuted.",
+    ]
+    for path in sorted(RESULTS.glob("*.jsonl")):
+        effort, _, name = path.stem.partition("-")
+        rows = sorted(read(path), key=lambda row: row["seed"])
+        seconds = sorted(row["seconds"] for row in rows)
+        jobs = ", ".join(str(n) for n in sorted({row["jobs"] for row in rows}))
+        lines += [
+            "",
+            f"## {effort} effort, {name} data: {sum(map(passed, rows))} of {len(rows)} seeds pass",
+            "",
+            f"Median time {seconds[len(seconds) // 2]:g} s ({jobs} processes a run; {rows[0]['machine']}).",
+            "",
+            "| claim | holds | undecided | refuted | not applicable | control refuted | median time |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for id in CLAIMS:
+            of = [row["claims"][id] for row in rows]
+            counts, times = Counter(claim["verdict"] for claim in of), sorted(claim["seconds"] for claim in of)
+            shown = [counts[verdict] for verdict in ("holds", "undecided", "refuted", "not applicable")]
+            shown.append(sum(claim["control"] == "refuted" for claim in of))
+            lines.append(f"| {id} | " + " | ".join(map(str, shown)) + f" | {times[len(times) // 2]:g} s |")
+        failed = [(row["seed"], id, claim) for row in rows for id, claim in row["claims"].items() if claim["why"]]
+        lines += [""] * bool(failed)
+        for seed, id, claim in failed:
+            told = f"{claim['verdict']}, control {claim['control']}: {claim['why'][:300]}"
+            lines.append(f"* seed {seed}, {id}: {told}")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--effort", choices=["quick", "default", "full"], default="quick")
+    parser.add_argument("--data", choices=sorted(DATA), default="default")
+    parser.add_argument("--seeds", type=int, default=100, help="so many, from --first")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=None, help="seeds at a time; 1 shares out the trials of each")
+    parser.add_argument("--table", action="store_true", help="write the page, and run nothing")
+    options = parser.parse_args(arguments)
+    if not options.table:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        path = RESULTS / f"{options.effort}-{options.data}.jsonl"
+        known = {row["seed"] for row in read(path)}
+        seeds = [seed for seed in range(options.first, options.first + options.seeds) if seed not in known]
+        jobs = processes(options.jobs)
+        inner = processes(None) if jobs == 1 else 1
+        work = (joblib.delayed(verdicts)(options.effort, options.data, seed, inner) for seed in seeds)
+        with path.open("a", encoding="utf-8") as file:
+            for row in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+                print(row["seed"], "passes" if passed(row) else "does not pass", row["seconds"], "s", flush=True)
+    (HERE / "results" / "verdicts.md").write_text(table(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
