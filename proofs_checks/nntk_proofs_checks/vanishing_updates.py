@@ -19,10 +19,10 @@ def _at(
 ) -> tuple[list[Rate], list[Array]]:
     """The exponent at one β, and the updates by width.
 
-    At the damping of `linearization`, whose runs these are: at the smallest width a few times s̄, so that a step is far from
-    one of gradient descent.
+    At the damping of `linearization`: γ_N is a few times s̄ at the smallest width, so that a step is far from one of gradient
+    descent.
     """
-    updates = collect(ensemble(problem, Setup(beta, widths, seeds, features=True)), lambda run: float(run.updates[0]))
+    updates = collect(ensemble(problem, Setup(beta, widths, seeds, steps=1)), lambda run: float(run.updates[0]))
     return [Rate(f"|Δᵢ|, β = {beta}", exponent(widths, updates, looks=looks), "≲", limit, (limit / 2,))], updates
 
 
