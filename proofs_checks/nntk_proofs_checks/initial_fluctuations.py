@@ -29,6 +29,9 @@ _RESOLVED = {Effort.QUICK: 2.0, Effort.DEFAULT: 1.1, Effort.FULL: 1.05}
 _RESOLVED_AT_A_BETA = {Effort.QUICK: 2.0, Effort.DEFAULT: 1.5, Effort.FULL: 1.2}
 """The same at each β alone, which has a third of the networks: there a wrong power of N has to show."""
 
+_APART = 0.2
+"""Chosen: the exponents are told from exponents so far away."""
+
 _CONTROL_RUNS = 90
 
 _SECOND, _FOURTH = float(LAW.output.second_moment), float(LAW.output.fourth_moment)
@@ -120,7 +123,7 @@ def _outputs_means(columns: Columns, ratios: list[Array], what: str, factor: flo
 def _outputs_rates(columns: Columns, expected: Constants, effort: Effort, looks: int = 1) -> list[Rate]:
     """(E19): means, at each β and over all, and exponent."""
     ratios = _outputs_ratios(columns, lambda N: expected.second)
-    flat = Rate("exponent of f₀² N^(2β-1)", exponent(WIDTHS, ratios, of="mean", looks=looks), "≈", 0.0, (-0.2, 0.2))
+    flat = Rate("exponent of f₀² N^(2β-1)", exponent(WIDTHS, ratios, of="mean", looks=looks), "≈", 0.0, (-_APART, _APART))
     all_together = _is_one("E f₀² / constant, all β", np.concatenate(ratios), _RESOLVED[effort], looks)
     return [*_outputs_means(columns, ratios, "constant", _RESOLVED_AT_A_BETA[effort], looks), all_together, flat]
 
@@ -144,7 +147,7 @@ def _measure(
     rates = [
         *_outputs_rates(columns, expected, effort, looks),
         _kernel_rate(columns, limit, expected.variance, effort, looks),
-        Rate("exponent of ‖B̄ᴺ - B̄‖²", falls, "≈", -1.0, (-1.2, -0.8)),
+        Rate("exponent of ‖B̄ᴺ - B̄‖²", falls, "≈", -1.0, (-1 - _APART, -1 + _APART)),
     ]
     return rates, (columns, distances)
 

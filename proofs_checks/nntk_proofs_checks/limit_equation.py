@@ -33,6 +33,9 @@ from nntk_reference.arithmetic import Array
 __all__ = ["CLAIM"]
 
 _STEPS = 3
+_APART = 0.4
+"""Chosen: the exponent of the kernel's part, squared, is told from exponents so far away."""
+
 _STARTS = {Effort.QUICK: (150, 300, 600, 1200), Effort.DEFAULT: (1800, 3600), Effort.FULL: (4800, 9600)}
 """Networks before training, of the largest width, and how many there may be, as `SEEDS`."""
 
@@ -109,7 +112,7 @@ def _before_training(problem: Problem, effort: Effort, runs: int, looks: int) ->
     for beta in BETAS:
         squares = _kernel_part(problem, columns, suitable_gamma(problem, _setup(beta, effort, 0)))
         by_kernel = exponent(START_WIDTHS, squares, of="mean", looks=looks)
-        rates.append(Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1.4, -0.6)))
+        rates.append(Rate(f"kernel's part, squared, β = {beta}", by_kernel, "≈", -1.0, (-1 - _APART, -1 + _APART)))
     return rates, sum(map(len, columns))
 
 

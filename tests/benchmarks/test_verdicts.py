@@ -1,0 +1,80 @@
+"""The table of how often the claims hold: what counts as a pass, and that a run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from benchmarks import verdicts as script
+from nntk_proofs_checks import CLAIMS
+from nntk_proofs_checks.data import load
+
+
+@pytest.fixture
+def verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(script, "HERE", tmp_path)
+    monkeypatch.setattr(script, "RESULTS", tmp_path / "results" / "verdicts")
+    return script
+
+
+def row(seed: int, **changes: dict[str, Any]) -> dict[str, Any]:
+    fine = {"verdict": "holds", "control": "refuted", "seconds": 1.0, "why": ""}
+    claims = {id: fine | changes.get(id, {}) for id in CLAIMS}
+    return {"seed": seed, "seconds": 10.0 + seed, "jobs": 1, "machine": "m", "claims": claims}
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ({}, True),
+        ({"verdict": "not applicable", "control": "-"}, True),
+        ({"verdict": "undecided"}, False),
+        ({"verdict": "refuted"}, False),
+        ({"control": "holds"}, False),
+        ({"control": "undecided"}, False),
+    ],
+)
+def test_what_passes(verdicts: ModuleType, change: dict[str, Any], passes: bool) -> None:
+    assert verdicts.passed(row(0, **{"one-step": change})) is passes
+
+
+def test_a_run_in_which_no_claim_applies_does_not_pass(verdicts: ModuleType) -> None:
+    idle = {"verdict": "not applicable", "control": "-"}
+    assert not verdicts.passed(row(0, **dict.fromkeys(CLAIMS, idle)))
+
+
+def test_the_table_counts_and_names_what_failed(verdicts: ModuleType) -> None:
+    verdicts.RESULTS.mkdir(parents=True)
+    rows = [row(2), row(0), row(1, **{"sharp-rate": {"verdict": "undecided", "why": "too wide"}})]
+    path = verdicts.RESULTS / "quick-default.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    page = verdicts.table()
+    assert "## quick effort, default data: 2 of 3 seeds pass" in page
+    assert "Median time 11 s" in page
+    assert "| sharp-rate | 2 | 1 | 0 | 0 | 3 | 1 s |" in page
+    assert "| one-step | 3 | 0 | 0 | 0 | 3 | 1 s |" in page
+    assert "* seed 1, sharp-rate: undecided, control refuted: too wide" in page
+
+
+def test_known_seeds_are_not_run_again(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def run(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
+        asked.append((effort, name, seed))
+        return row(seed)
+
+    monkeypatch.setattr(verdicts, "verdicts", run)
+    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
+    assert verdicts.main(["--seeds", "3", "--jobs", "1"]) == 0
+    assert asked == [("quick", "default", seed) for seed in (0, 1, 2)]
+    assert "3 of 3 seeds pass" in (verdicts.HERE / "results" / "verdicts.md").read_text("utf-8")
+
+
+def test_the_data_sets_can_be_read() -> None:
+    names = {name: path for name, path in script.DATA.items() if path is not None}
+    shapes = {name: load(path).X.shape for name, path in names.items()}
+    assert shapes == {"plane": (24, 2), "five": (40, 5), "noisy": (30, 1)}
