@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "Result",
     "evaluate",
+    "for_its_reason",
     "run",
     "together",
     "unmet",
@@ -169,6 +170,19 @@ def together(parts: Mapping[str, Finding], wanted: Verdict = Verdict.HOLDS) -> F
         why="; ".join(whys + left_out),
         panels=tuple(p for f in parts.values() for p in f.panels),
     )
+
+
+def for_its_reason(found: Finding, instead: Finding) -> Finding:
+    """The finding of a control, whose refutation counts only if `instead` holds: else it is undecided.
+
+    `instead` is what theory puts in the place of the broken statement, or the statement for the same quantity with its
+    assumption kept. A quantity that is 0, or noise, contradicts the statement, too, but for another reason.
+    """
+    if found.verdict is not Verdict.REFUTED:
+        return found
+    if instead.verdict is not Verdict.HOLDS:
+        return Finding.undecided(f"{found.why}; but not for the reason stated: {instead.why}", cases=found.cases)
+    return replace(found, why=f"{found.why}; instead, {instead.why}")
 
 
 CheckFunction = Callable[[Problem, Effort], Finding]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from nntk_accelerated import regularization
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, for_its_reason, together, unmet
 from nntk_proofs_checks.ensemble import BETAS, kernel, standardized
 from nntk_proofs_checks.initial_networks import WIDTHS, Start, starts
 from nntk_proofs_checks.statistics import Rate, exponent, judge, mean, rate_panel, until_decided
@@ -168,17 +168,6 @@ def check(problem: Problem, effort: Effort) -> Finding:
     return judge(rates, sum(map(len, columns)), (panel,))
 
 
-def _for_the_reason(found: Finding, instead: Sequence[Rate]) -> Finding:
-    """A control's refutation counts only if what theory puts in the place of the statement holds: else it is undecided.
-
-    Outputs or kernels that are 0, or noise, contradict the statement, too.
-    """
-    reason = judge(instead, found.cases)
-    if found.verdict is Verdict.REFUTED and reason.verdict is not Verdict.HOLDS:
-        return Finding.undecided(f"{found.why}; but not for the reason stated: {reason.why}", cases=found.cases)
-    return replace(found, why=f"{found.why}; instead, {reason.why}")
-
-
 def _off_centre(problem: Problem, shift: Shift) -> Finding:
     """(E19) for c and η moved by `shift`, with the constants of that law."""
     expected = constants(problem.X, shift)
@@ -187,7 +176,7 @@ def _off_centre(problem: Problem, shift: Shift) -> Finding:
     columns = starts(problem, _CONTROL_RUNS, shift=shift)
     ratios = _outputs_ratios(columns, lambda N: expected.second + (N - 1) * expected.first**2)
     found = judge(_outputs_rates(columns, expected, Effort.QUICK), sum(map(len, columns)))
-    return _for_the_reason(found, _outputs_means(columns, ratios, "constant with (E c E σ)²", 2.0))
+    return for_its_reason(found, judge(_outputs_means(columns, ratios, "constant with (E c E σ)²", 2.0), found.cases))
 
 
 def _copied(problem: Problem, copies: int, expected: Constants) -> Finding:
@@ -195,7 +184,8 @@ def _copied(problem: Problem, copies: int, expected: Constants) -> Finding:
     columns, limit = starts(problem, _CONTROL_RUNS, copies=copies), kernel(problem)
     rate = _kernel_rate(columns, limit, expected.variance, Effort.QUICK)
     instead = _kernel_rate(columns, limit, copies * expected.variance, Effort.QUICK)
-    return _for_the_reason(judge([rate], sum(map(len, columns))), [replace(instead, what=f"E‖B̄ᴺ - B̄‖² N / {copies} V")])
+    found, what = judge([rate], sum(map(len, columns))), f"E‖B̄ᴺ - B̄‖² N / {copies} V"
+    return for_its_reason(found, judge([replace(instead, what=what)], found.cases))
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

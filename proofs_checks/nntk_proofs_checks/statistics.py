@@ -270,10 +270,15 @@ def judge(rates: Sequence[Rate], cases: int, panels: tuple[Panel, ...] = ()) -> 
 
 
 def rate_panel(title: str, y_label: str, widths: Sequence[int], curves: Sequence[tuple[str, Sequence[Array], float]]) -> Panel:
-    """Log-log: per curve (label, samples by width, theory's exponent) geometric means with 95 % intervals, and the slope."""
+    """Log-log: per curve (label, samples by width, theory's exponent) geometric means with 95 % intervals, and the slope.
+
+    A curve with numbers that have no finite logarithm is left out.
+    """
     N = np.asarray(widths, dtype=np.float64)
     series: list[Series] = []
     for colour, (label, samples, claimed) in enumerate(curves):
+        if any(not np.isfinite(s).all() or (s == 0).any() for s in samples):
+            continue
         logs = [np.log(np.abs(s)) for s in samples]
         centre = np.array([v.mean() for v in logs])
         half = np.array([stats.t.isf(0.025, len(v) - 1) * v.std(ddof=1) / math.sqrt(len(v)) for v in logs])

@@ -24,7 +24,7 @@ from nntk_accelerated import (
     regularization,
     required_gamma,
 )
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, for_its_reason, together, unmet
 from nntk_proofs_checks.ensemble import BETAS, draw_network, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.statistics import LEVEL, Rate, exponent, judge, rate_panel
@@ -363,9 +363,7 @@ def _wrong_line(data: Problem, beta: float, line: float) -> Finding:
         return Finding.undecided(f"for another reason: {broken}", cases=len(cells))
     decided = _decided(data, cells)
     found, true = (_column(cells, "positive definite", _sides(cells, decided, at)[0], decided) for at in (line, 1.0))
-    if found.verdict is Verdict.REFUTED and true.applies and true.verdict is not Verdict.HOLDS:
-        return Finding.undecided(f"{found.why}; but not for the reason stated: {true.why}", cases=found.cases)
-    return found
+    return for_its_reason(found, true) if true.applies else found
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

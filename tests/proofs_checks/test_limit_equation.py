@@ -99,8 +99,3 @@ def test_the_control_is_refuted_for_its_scaling_alone() -> None:
     assert CLAIMS["limit-equation"].control(problem, Effort.QUICK).verdict is Verdict.REFUTED
     assert limit_equation._scaled(problem, "fixed").verdict is Verdict.REFUTED
     assert limit_equation._scaled(problem, "width").verdict is not Verdict.REFUTED
-
-
-def test_the_control_is_not_refuted_by_distances_that_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limit_equation, "_sup", lambda difference: 0.0)
-    assert limit_equation._scaled(textbook(default_data()), "fixed").verdict is Verdict.UNDECIDED

@@ -372,6 +372,13 @@ def test_false_alarms_of_a_run_are_within_what_is_promised() -> None:
     assert statistics.LEVEL * statistics.MOST_INTERVALS <= statistics.FALSE_ALARM == 1e-4
 
 
+def test_a_curve_without_logarithms_is_left_out_of_the_panel() -> None:
+    fine, nothing = [np.ones(3), 2 * np.ones(3)], [np.zeros(3), np.ones(3)]
+    assert statistics.rate_panel("", "", (2, 4), [("none", nothing, -1.0)]).series == ()
+    panel = statistics.rate_panel("", "", (2, 4), [("none", nothing, -1.0), ("fine", fine, -1.0)])
+    assert [series.label for series in panel.series] == ["fine", "N^-1"]
+
+
 def test_more_runs_are_made_until_it_is_decided() -> None:
     rng, asked = np.random.default_rng(0), []
     numbers = rng.normal(1, 0.5, 1000)
