@@ -411,16 +411,15 @@ def test_each_look_has_its_share_of_the_level(looks: int) -> None:
     assert wide > narrow
 
 
-@pytest.mark.parametrize("stop", [lambda low, high: low > 0 or high < 0])
-def test_looking_repeatedly_does_not_raise_the_error_rate(stop) -> None:
+def test_looking_repeatedly_does_not_raise_the_error_rate() -> None:
     """Stopped as soon as 0, which is the truth, is excluded: not more often than the level says, at a share of it a look."""
-    rng, trials, level, missed = np.random.default_rng(2), 4000, 0.05, [0, 0]
+    rng, trials, level, missed = np.random.default_rng(2), 1000, 0.05, [0, 0]
     for numbers in rng.standard_normal((trials, 128)):
         for k, looks in enumerate((4, 1)):
             found = (statistics.mean(numbers[:n], level=level, looks=looks) for n in (16, 32, 64, 128))
-            missed[k] += any(stop(interval.low, interval.high) for interval in found)
+            missed[k] += any(0 not in interval for interval in found)
     with_shares, without = (count / trials for count in missed)
-    assert with_shares <= level + 4 * (level / trials) ** 0.5
+    assert with_shares <= level + 3 * (level / trials) ** 0.5
     assert without > 1.5 * level
 
 
@@ -444,6 +443,7 @@ def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.Monk
     monkeypatch.setattr(sharp_rate, "_TIMES", (1,))
     monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, (9,))
     monkeypatch.setitem(limit_equation._STARTS, Effort.QUICK, (9,))
+    monkeypatch.setattr(initial_fluctuations, "_CONTROL_RUNS", 9)
     for module, name in ((initial_networks, "WIDTHS"), (initial_fluctuations, "WIDTHS"), (limit_equation, "START_WIDTHS")):
         monkeypatch.setattr(module, name, (8, 16))
     initial_networks.cache_clear()
@@ -460,4 +460,4 @@ def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.Monk
             CLAIMS[name].control(line(), Effort.QUICK)
     finally:
         initial_networks.cache_clear()
-    assert 20 < len(made) < statistics.MOST_INTERVALS / 2
+    assert 20 < len(made) + len(ensemble.BETAS) < statistics.MOST_INTERVALS  # those of `vanishing-gamma`, too
