@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 import torch
 
-from nntk_accelerated import Certificate, ShallowNet, bounds, ntk, regularization, scaling, step, stream
+from nntk_accelerated import Certificate, ShallowNet, bounds, fused, ntk, regularization, scaling, step, stream
 from nntk_accelerated import activations as accelerated_activations
 from nntk_accelerated import certificate as certificates
 from nntk_accelerated import dense as accelerated_dense
 from nntk_accelerated.instance import Instance
-from nntk_proofs_checks import CLAIMS, Effort, certify, ensemble, initial_networks, limit_equation, statistics
+from nntk_proofs_checks import CLAIMS, Effort, certify, ensemble, initial_networks, limit_equation, push_through, statistics
 from nntk_proofs_checks.claim import evaluate
 from nntk_reference import Ball, InitialLaw, Network, Verdict, activations, formulas, infinite, linalg, network
 from tests.proofs_checks.problems import line
@@ -301,6 +301,21 @@ LIMIT_EQUATIONS: dict[str, tuple[Change, str]] = {
 def _unbiased(update: torch.Tensor) -> torch.Tensor:
     return torch.cat([update[:, :-1], 0 * update[:, -1:]], dim=1)
 
+
+def _afterwards(change: Callable[..., Any]) -> Change:
+    """A function that changes what it was given once it is done."""
+
+    def changed(original: Any) -> Any:
+        def run(*args: Any) -> None:
+            original(*args)
+            change(*args)
+
+        return run
+
+    return changed
+
+
+_OWN_STATEMENT = "No other claim states it."
 
 _DEFINITE = Certificate("positive definite", 0, 0, 1.0, "planted")
 
@@ -740,6 +755,155 @@ FAULTS: dict[str, Fault] = {
         "Exponents are 0.69 times too small in size. `linearization` holds, since under a symmetric law its quantities fall "
         "twice as fast as is claimed.",
         late=True,
+    ),
+    "accelerated: f 1 % too large in the compiled loops": Fault(
+        fused,
+        "outputs",
+        _afterwards(lambda kind, c, w, eta, X1, f, B: np.multiply(f, 1.01, out=f)),
+        marks(refuted="push-through"),
+        "Only `push-through` is large enough for the compiled loops at this effort.",
+    ),
+    "accelerated: the last neuron is left out of f in the compiled loops": Fault(
+        fused,
+        "outputs",
+        lambda original: lambda kind, c, w, eta, X1, f, B: original(kind, c[:-1], w[:-1], eta[:-1], X1, f, B),
+        marks(refuted="push-through"),
+        "As above.",
+    ),
+    "accelerated: σ'' 1 % too large in the compiled loops": Fault(
+        fused,
+        "gram_rows",
+        _afterwards(lambda kind, c, w, eta, X1, first, second, S, *_: np.multiply(S[len(first) :], 1.01, out=S[len(first) :])),
+        marks(refuted="push-through"),
+        "As above.",
+    ),
+    "accelerated: σ' 1 % too large in S in the compiled loops": Fault(
+        fused,
+        "gram_rows",
+        _afterwards(lambda kind, c, w, eta, X1, first, second, S, *_: np.multiply(S[: len(first)], 1.01, out=S[: len(first)])),
+        marks(refuted="push-through"),
+        "As above.",
+    ),
+    "accelerated: one neuron is not updated by the compiled loops": Fault(
+        fused,
+        "solve",
+        _afterwards(lambda *args: args[10].__setitem__((slice(None), 0), 0)),
+        marks(refuted="push-through"),
+        "As above.",
+    ),
+    "accelerated: the compiled loops' JΔ 1 % too large": Fault(
+        fused,
+        "solve",
+        _afterwards(lambda *args: np.multiply(args[11], 1.01, out=args[11])),
+        marks(refuted="push-through"),
+        "As above. What is measured of the step is wrong with it, so it is the balls that notice.",
+    ),
+    "accelerated: the border's eigenvalues have the wrong sign": Fault(
+        stream,
+        "_border",
+        _result(lambda border, *_: border and replace(border, values=-border.values)),
+        marks(refuted="push-through"),
+        "Only `push-through` has blocks so near to singular.",
+    ),
+    "accelerated: the border's J V 1 % too large": Fault(
+        stream,
+        "_border",
+        _result(lambda border, *_: border and replace(border, JV=1.01 * border.JV)),
+        marks(refuted="push-through"),
+        "As above.",
+    ),
+    "accelerated: neg(A) without the border's |V|": Fault(
+        stream,
+        "factor",
+        lambda original: (
+            lambda task, K: (lambda F, n: (F, n - (0 if K.border is None else len(K.border.values))))(*original(task, K))
+        ),
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential vanishing-gamma sharp-rate",
+        ),
+        "As above.",
+    ),
+    "accelerated: the last thread's part of a sum is lost": Fault(
+        stream,
+        "_total",
+        lambda original: lambda parts: original(parts[:-1] if len(parts) > 1 else parts),
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential vanishing-gamma "
+            "initial-fluctuations sharp-rate",
+        ),
+        "With one thread only `push-through` has several lanes: it asks for them.",
+    ),
+    "accelerated: an update of mixed precision has float32's": Fault(
+        step,
+        "_rescaled",
+        lambda original: (
+            lambda task, update, *rest: original(
+                task, update.float().double() if task.precision.product != task.dtype else update, *rest
+            )
+        ),
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
+        "The others compute in float64.",
+    ),
+    "accelerated: an update in float32 has bfloat16's precision": Fault(
+        step,
+        "_rescaled",
+        lambda original: (
+            lambda task, update, *rest: original(
+                task, update.bfloat16().float() if task.dtype == torch.float32 else update, *rest
+            )
+        ),
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
+        "The others compute in float64.",
+    ),
+    "accelerated: γ_N rounded to bfloat16 where D is of float32": Fault(
+        stream,
+        "block",
+        lambda original: (
+            lambda task, S, part, shift: original(
+                task, S, part, float(torch.tensor(shift).bfloat16()) if task.dtype == torch.float32 else shift
+            )
+        ),
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential vanishing-gamma sharp-rate",
+        ),
+        "The others compute in float64.",
+    ),
+    "statement of E13: M + 1 for M": Fault(
+        push_through,
+        "_stated",
+        lambda original: lambda J, D, M: original(J, D, M + 1),
+        marks(refuted="push-through"),
+        _OWN_STATEMENT,
+    ),
+    "statement of E13: Jᵀ without D⁻¹": Fault(
+        push_through,
+        "_stated",
+        lambda original: lambda J, D, M: (lambda s: s and (D * s[0], s[1]))(original(J, D, M)),
+        marks(refuted="push-through"),
+        _OWN_STATEMENT,
+    ),
+    "statement of E14: the sum for the difference": Fault(
+        push_through,
+        "_stated",
+        lambda original: lambda J, D, M: (lambda s: s and (s[0], 2 * push_through._negative(D) - s[1]))(original(J, D, M)),
+        marks(refuted="push-through"),
+        _OWN_STATEMENT,
+    ),
+    "statement of E14: neg(D) alone": Fault(
+        push_through,
+        "_stated",
+        lambda original: lambda J, D, M: (lambda s: s and (s[0], push_through._negative(D)))(original(J, D, M)),
+        marks(refuted="push-through"),
+        _OWN_STATEMENT,
     ),
 }
 
