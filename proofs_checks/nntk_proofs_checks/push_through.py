@@ -198,7 +198,7 @@ class _Exact:
     """(E6) of a network at its data, over balls: A = H + γ_N I is `matrix + γ_N I`, ∇L is `slope`."""
 
     def __init__(self, net: Network, X: Array, y: Array, gamma: float) -> None:
-        self.slope = gradient(net, X, y, arithmetic=_BALLS).reshape(-1)
+        self.slope: Array = gradient(net, X, y, arithmetic=_BALLS).reshape(-1)
         H = hessian(net, X, y, arithmetic=_BALLS)
         with ctx.workprec(_BALLS.bits):
             self.A = formulas.add_diagonal(H, regularization(gamma, net.width, net.beta, arithmetic=_BALLS))
@@ -232,7 +232,7 @@ class _ExactBlocks:
             residuals = self.weights * formulas.outputs(s) - sums / M
             self.J = formulas.jacobian(s).reshape(K, -1)
             self.S = formulas.residual_hessian(s, residuals * K)
-            self.slope = self.J.T @ residuals
+            self.slope: Array = self.J.T @ residuals
             self.damping = regularization(gamma, net.width, net.beta, arithmetic=_BALLS)
 
     def times(self, v: Array) -> Array:
@@ -311,7 +311,7 @@ class _Held:
 
 def _backward_error(exact: _Exact | _ExactBlocks, step: NewtonStep, alpha: float) -> tuple[float, arb]:
     """An upper bound of ‖AΔ + α∇L‖/(‖A‖‖Δ‖ + α‖∇L‖), and a lower bound of ‖A‖."""
-    slope = exact.slope * arb(alpha)
+    slope = arb(alpha) * exact.slope
     update = _BALLS.array(step.update.double().numpy().reshape(-1))
     size = max((norm(exact.times(v)) / norm(v) for v in (exact.slope, update) if norm(v) > 0), key=lambda v: v.lower())
     scale = size.lower() * norm(update) + norm(slope)
@@ -342,13 +342,13 @@ def _contradicts(step: NewtonStep, exact: _Exact | _ExactBlocks, room: arb) -> b
 
 
 @contextmanager
-def _watching() -> Iterator[set[tuple[str, int]]]:
-    """(function, thread) of all that the accelerated package calls meanwhile, in any thread: which paths a step took."""
-    seen: set[tuple[str, int]] = set()
+def _watching() -> Iterator[set[str]]:
+    """The names of all functions of the accelerated package that run meanwhile, in any thread: which paths a step took."""
+    seen: set[str] = set()
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         if event == "call" and str(frame.f_globals.get("__name__")).startswith("nntk_accelerated"):
-            seen.add((frame.f_code.co_name, threading.get_ident()))
+            seen.add(frame.f_code.co_name)
 
     before, before_threads = sys.getprofile(), threading.getprofile()
     threading.setprofile(profile)
@@ -360,14 +360,14 @@ def _watching() -> Iterator[set[tuple[str, int]]]:
         threading.setprofile(before_threads)
 
 
-def _hold(case: _Case, held: _Held) -> tuple[NewtonStep | None, set[tuple[str, int]]]:
+def _hold(case: _Case, held: _Held) -> tuple[NewtonStep | None, set[str]]:
     """Take the case's steps, hold each against (E6), and add what they came to.
 
     The last step, None where one was refused, and what was called for it.
     """
     moving = to_torch(case.net).to(case.dtype)
     X, y = (torch.tensor(values, dtype=case.dtype) for values in (case.X, case.y))
-    eps, step, seen = torch.finfo(case.dtype).eps, None, set[tuple[str, int]]()
+    eps, step, seen = torch.finfo(case.dtype).eps, None, set[str]()
     for _ in range(case.steps):
         net = Network.from_theta(moving.theta.double().numpy(), case.net.beta, case.net.activation)
         exact = (_ExactBlocks if case.few_inputs else _Exact)(net, case.X, case.y, case.gamma)
@@ -441,8 +441,8 @@ def _paths(problem: Problem, effort: Effort) -> Finding:
 
     def hold(case: _Case) -> NewtonStep | None:
         step, seen = _hold(case, held)
-        entered["compiled loops"] += {"_compiled_gram", "compiled"} <= {function for function, _ in seen}
-        entered["lanes"] += len({thread for function, thread in seen if function == "jets"}) > 1
+        entered["compiled loops"] += {"_compiled_gram", "compiled"} <= seen
+        entered["lanes"] += "lane" in seen
         if step is not None:
             entered["border"] += step.border > 0
             entered["float32"] += step.update.dtype == torch.float32

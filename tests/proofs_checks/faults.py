@@ -798,11 +798,14 @@ FAULTS: dict[str, Fault] = {
         marks(refuted="push-through"),
         "As above. What is measured of the step is wrong with it, so it is the balls that notice.",
     ),
-    "accelerated: the border's eigenvalues have the wrong sign": Fault(
+    "accelerated: the step without its part at the border": Fault(
         stream,
-        "_border",
-        _result(lambda border, *_: border and replace(border, values=-border.values)),
-        marks(refuted="push-through"),
+        "_forced",
+        _result(lambda forced, *_: None if forced is None else 0 * forced),
+        marks(
+            refuted="push-through",
+            holds="positive-definite vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
         "Only `push-through` has blocks so near to singular.",
     ),
     "accelerated: the border's J V 1 % too large": Fault(
