@@ -24,6 +24,7 @@ from nntk_accelerated import NewtonStep, RangeError, RefinementError, SingularSy
 from nntk_proofs_checks.certify import norm
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.ensemble import to_torch
+from nntk_proofs_checks.rational import drawn, negative_eigenvalues
 from nntk_proofs_checks.tried import LAW, of_networks
 from nntk_reference import (
     FLOAT64,
@@ -68,35 +69,18 @@ class _System:
         return int(self.J.nrows())
 
 
-def _rational(rng: np.random.Generator, *shape: int) -> Array:
-    numerators, denominators = rng.integers(-(2**15), 2**15, shape), rng.integers(1, 2**8, shape)
-    out = np.empty(shape, dtype=object)
-    for index in np.ndindex(*shape):
-        out[index] = fmpq(int(numerators[index]), int(denominators[index]))
-    return out
-
-
 def _systems(seed: int) -> Iterator[_System]:
     """States with arbitrary rational values of σ, σ', σ'': any activation takes such values somewhere."""
     rng = np.random.default_rng(seed)
     for N, d, M in itertools.cycle(itertools.product((1, 2, 3), (1, 2, 3), (1, 2, 4))):
-        inputs = formulas.augmented(_rational(rng, M, d))
-        jets = (_rational(rng, M, N) for _ in range(3))
-        state = formulas.State(fmpq(1, int(rng.integers(2, 9))), _rational(rng, N), inputs, *jets)
-        S = formulas.residual_hessian(state, _rational(rng, M))
+        inputs = formulas.augmented(drawn(rng, M, d))
+        jets = (drawn(rng, M, N) for _ in range(3))
+        state = formulas.State(fmpq(1, int(rng.integers(2, 9))), drawn(rng, N), inputs, *jets)
+        S = formulas.residual_hessian(state, drawn(rng, M))
         zero = np.full((N * (d + 2), N * (d + 2)), fmpq(0), dtype=object)
         dense = fmpq_mat(formulas.add_blocks(zero, S).tolist())
         J = fmpq_mat(formulas.jacobian(state).reshape(M, -1).tolist())
-        yield _System(J, dense, abs(_rational(rng, 1)[0]) + fmpq(1, 100))
-
-
-def _negative(A: fmpq_mat) -> int:
-    """Negative eigenvalues of a symmetric matrix, exactly.
-
-    Its characteristic polynomial p has real roots only, so Descartes' rule of signs, applied to p(-x), counts them.
-    """
-    signs = [(1 if c > 0 else -1) * (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]
-    return sum(a != b for a, b in itertools.pairwise(signs))
+        yield _System(J, dense, abs(drawn(rng, 1)[0]) + fmpq(1, 100))
 
 
 def _identity(size: int, factor: fmpq) -> fmpq_mat:
@@ -116,7 +100,7 @@ def _gaps(system: _System, *, drop_residual: bool) -> tuple[fmpq, int] | None:
         return None
     difference = H.solve(J.transpose()) * fmpq(1, M) - stated[0]
     largest = max(abs(v) for v in difference.entries())
-    return largest, abs(_negative(H) - stated[1])
+    return largest, abs(negative_eigenvalues(H) - stated[1])
 
 
 def _stated(J: fmpq_mat, D: fmpq_mat, M: int) -> tuple[fmpq_mat, int] | None:
@@ -127,7 +111,7 @@ def _stated(J: fmpq_mat, D: fmpq_mat, M: int) -> tuple[fmpq_mat, int] | None:
     small = _identity(J.nrows(), fmpq(M)) + J * solved
     if small.det() == 0:
         return None
-    return solved * small.inv(), _negative(D) - _negative(small)
+    return solved * small.inv(), negative_eigenvalues(D) - negative_eigenvalues(small)
 
 
 def _over_rationals(effort: Effort, *, drop_residual: bool) -> tuple[fmpq, int, int, int]:
@@ -139,7 +123,7 @@ def _over_rationals(effort: Effort, *, drop_residual: bool) -> tuple[fmpq, int, 
         gaps = _gaps(system, drop_residual=drop_residual)
         if gaps is not None:
             worst, worst_inertia, cases = max(worst, gaps[0]), max(worst_inertia, gaps[1]), cases + 1
-            indefinite += _negative(system.S + _identity(system.J.ncols(), system.damping)) > 0
+            indefinite += negative_eigenvalues(system.S + _identity(system.J.ncols(), system.damping)) > 0
     return worst, worst_inertia, cases, indefinite
 
 

@@ -30,6 +30,7 @@ from nntk_accelerated import dense as accelerated_dense
 from nntk_accelerated.instance import Instance
 from nntk_proofs_checks import CLAIMS, Effort, certify, ensemble, initial_networks, limit_equation, push_through, statistics
 from nntk_proofs_checks.claim import evaluate
+from nntk_proofs_checks.rational import negative_eigenvalues
 from nntk_reference import Ball, InitialLaw, Network, Verdict, activations, formulas, infinite, linalg, network
 from tests.proofs_checks.problems import line
 
@@ -897,14 +898,14 @@ FAULTS: dict[str, Fault] = {
     "statement of E14: the sum for the difference": Fault(
         push_through,
         "_stated",
-        lambda original: lambda J, D, M: (lambda s: s and (s[0], 2 * push_through._negative(D) - s[1]))(original(J, D, M)),
+        lambda original: lambda J, D, M: (lambda s: s and (s[0], 2 * negative_eigenvalues(D) - s[1]))(original(J, D, M)),
         marks(refuted="push-through"),
         _OWN_STATEMENT,
     ),
     "statement of E14: neg(D) alone": Fault(
         push_through,
         "_stated",
-        lambda original: lambda J, D, M: (lambda s: s and (s[0], push_through._negative(D)))(original(J, D, M)),
+        lambda original: lambda J, D, M: (lambda s: s and (s[0], negative_eigenvalues(D)))(original(J, D, M)),
         marks(refuted="push-through"),
         _OWN_STATEMENT,
     ),
