@@ -28,7 +28,19 @@ from nntk_accelerated import activations as accelerated_activations
 from nntk_accelerated import certificate as certificates
 from nntk_accelerated import dense as accelerated_dense
 from nntk_accelerated.instance import Instance
-from nntk_proofs_checks import CLAIMS, Effort, certify, ensemble, initial_networks, limit_equation, push_through, statistics
+from nntk_proofs_checks import (
+    CLAIMS,
+    Effort,
+    certify,
+    ensemble,
+    indefinite,
+    initial_networks,
+    limit_equation,
+    one_step,
+    positive_definite,
+    push_through,
+    statistics,
+)
 from nntk_proofs_checks.claim import evaluate
 from nntk_proofs_checks.rational import negative_eigenvalues
 from nntk_reference import Ball, InitialLaw, Network, Verdict, activations, formulas, infinite, linalg, network
@@ -319,6 +331,7 @@ def _afterwards(change: Callable[..., Any]) -> Change:
 _OWN_STATEMENT = "No other claim states it."
 
 _DEFINITE = Certificate("positive definite", 0, 0, 1.0, "planted")
+_INDEFINITE = Certificate("indefinite", 1, 1, 0.0, "planted")
 
 FAULTS: dict[str, Fault] = {
     "reference: σ'' has the wrong sign": Fault(
@@ -908,6 +921,160 @@ FAULTS: dict[str, Fault] = {
         lambda original: lambda J, D, M: (lambda s: s and (s[0], negative_eigenvalues(D)))(original(J, D, M)),
         marks(refuted="push-through"),
         _OWN_STATEMENT,
+    ),
+    "accelerated: the bound (E16) 5 % too small": Fault(
+        bounds,
+        "rho_bound",
+        _result(lambda rho, *_: 0.95 * rho),
+        marks(refuted="positive-definite"),
+        "The others do not ask for it, or have room.",
+    ),
+    "accelerated: the bound (E16) 5 % too large": Fault(
+        bounds,
+        "rho_bound",
+        _result(lambda rho, *_: 1.05 * rho),
+        marks(refuted="positive-definite"),
+        "A larger bound is true as well; `positive-definite` holds it against the definitions.",
+    ),
+    "statement of E16: 5 % too small": Fault(
+        positive_definite,
+        "_bound",
+        _result(lambda bound, *_: 0.95 * bound),
+        marks(refuted="positive-definite"),
+        _OWN_STATEMENT,
+    ),
+    "statement of E16: 5 % too large": Fault(
+        positive_definite,
+        "_bound",
+        _result(lambda bound, *_: 1.05 * bound),
+        marks(refuted="positive-definite"),
+        _OWN_STATEMENT,
+    ),
+    "accelerated: a certificate that always says indefinite": Fault(
+        certificates,
+        "certify",
+        lambda original: lambda *args, **options: _INDEFINITE,
+        marks(refuted="positive-definite push-through"),
+        "The others do not ask for it.",
+    ),
+    "statement of indefinite: k - M + 1 for k - M": Fault(
+        indefinite,
+        "_claimed",
+        lambda original: lambda k, M: k - M + 1,
+        marks(refuted="indefinite"),
+        _OWN_STATEMENT,
+    ),
+    "statement of indefinite: k - M/2 for k - M": Fault(
+        indefinite,
+        "_claimed",
+        lambda original: lambda k, M: k - M // 2,
+        marks(refuted="indefinite"),
+        _OWN_STATEMENT,
+    ),
+    "statement of indefinite: k - 1 for k - M": Fault(
+        indefinite,
+        "_claimed",
+        lambda original: lambda k, M: k - 1,
+        marks(refuted="indefinite"),
+        _OWN_STATEMENT,
+    ),
+    "statement of indefinite: k counts all neurons": Fault(
+        indefinite,
+        "_slopes",
+        _result(lambda g, *_: 0 * g + 1),
+        marks(refuted="indefinite"),
+        _OWN_STATEMENT,
+    ),
+    "statement of indefinite: σ'' for σ' in k": Fault(
+        indefinite,
+        "_slopes",
+        lambda original: lambda state, r: original(state._replace(slope=state.curvature), r),
+        marks(refuted="indefinite"),
+        _OWN_STATEMENT,
+    ),
+    "statement of indefinite: k without r": Fault(
+        indefinite,
+        "_slopes",
+        lambda original: lambda state, r: original(state, 0 * r + 1),
+        marks(refuted="indefinite"),
+        _OWN_STATEMENT,
+    ),
+    "reference: an inertia with its signs exchanged": Fault(
+        linalg,
+        "_block_signs",
+        _result(lambda signs, *_: signs[::-1]),
+        marks(refuted="indefinite"),
+        "Where the others only need that a matrix is nonsingular, nothing changes.",
+    ),
+    "one step: γ 5 % smaller": Fault(
+        one_step,
+        "_one_step",
+        lambda original: lambda kernel, gamma, y: original(kernel, gamma * 0.95, y),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "one step: γ 5 % larger": Fault(
+        one_step,
+        "_one_step",
+        lambda original: lambda kernel, gamma, y: original(kernel, gamma * 1.05, y),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "one step: α = 0.9": Fault(
+        one_step,
+        "_one_step",
+        _result(lambda f, *_: f * 9 / 10),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "one step: two of them": Fault(
+        one_step,
+        "_one_step",
+        lambda original: lambda kernel, gamma, y: (lambda f: f + original(kernel, gamma, y - f))(original(kernel, gamma, y)),
+        marks(refuted="one-step"),
+        "Two steps leave less than the bound, which the worst f*₀ attains.",
+    ),
+    "one step: gradient descent": Fault(
+        one_step,
+        "_one_step",
+        lambda original: lambda kernel, gamma, y: kernel @ y / np.trace(kernel),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "statement of one-step: γ/λ_min for γ/(γ + λ_min)": Fault(
+        one_step,
+        "_bound",
+        lambda original: lambda gamma, smallest: gamma / smallest,
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "statement of one-step: γ/(γ + 1.05 λ_min) for γ/(γ + λ_min)": Fault(
+        one_step,
+        "_bound",
+        lambda original: lambda gamma, smallest: gamma / (gamma + smallest * 1.05),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "statement of one-step: γ/(γ + 0.95 λ_min) for γ/(γ + λ_min)": Fault(
+        one_step,
+        "_bound",
+        lambda original: lambda gamma, smallest: gamma / (gamma + smallest * 0.95),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "statement of one-step: √ of it for γ/(γ + λ_min)": Fault(
+        one_step,
+        "_bound",
+        lambda original: lambda gamma, smallest: (gamma / (gamma + smallest)).sqrt(),
+        marks(refuted="one-step"),
+        _OWN_STATEMENT,
+    ),
+    "limit kernel: λ_max for λ_min": Fault(
+        certify.LimitSpectrum,
+        "smallest",
+        lambda original: property(lambda spectrum: spectrum.eigenvalues[0]),
+        marks(refuted="one-step"),
+        "TODO",
     ),
 }
 
