@@ -28,7 +28,7 @@ _MOST_PARAMETERS = {Effort.QUICK: 80, Effort.DEFAULT: 120, Effort.FULL: 240}  # 
 class _Case:
     """Proved of one network: H has at least `least` and at most `most` negative eigenvalues; `required` = k - M.
 
-    Of proofs that contradict each other one is false, and the claim with it, which rests on them.
+    Of proofs that contradict each other one is false, and nothing is proved.
     reason  why no more is proved.
     """
 
@@ -39,9 +39,11 @@ class _Case:
 
     @property
     def verdict(self) -> Verdict:
-        if self.most < max(self.least, self.required):
-            return Verdict.REFUTED
-        return Verdict.HOLDS if self.least >= self.required else Verdict.UNDECIDED
+        if self.most < self.least:
+            return Verdict.UNDECIDED
+        if self.least >= self.required:
+            return Verdict.HOLDS
+        return Verdict.REFUTED if self.most < self.required else Verdict.UNDECIDED
 
 
 def _float(values: Array) -> Array:
@@ -124,7 +126,9 @@ def _case(net: Network, X: Array, y: Array, bits: int, most_parameters: int, *, 
     if net.parameters <= most_parameters:
         counts = inertia(formulas.add_blocks(J.T @ J / M, S), ar)
         least, most = max(least, counts.negative), min(most, counts.negative + counts.undecided)
-    return _Case(least, most, required, f"{least} of {required} negative eigenvalues proved at {bits} bits{reason}")
+    return _Case(
+        least, most, required, f"{least} of {required} negative eigenvalues proved at {bits} bits, at most {most}{reason}"
+    )
 
 
 def _proved_negative(J: Array, own: Array, S: Array, active: Array, count: int, ar: Ball) -> int:
@@ -162,8 +166,7 @@ def _run(problem: Problem, effort: Effort, *, reached: bool = False) -> Finding:
             raise NotProved(undecided[0].reason)
         if refuted:
             worst = min(refuted, key=lambda case: case.most - case.required)
-            proved = f", beside at least {worst.least}" if worst.least > worst.most else ""
-            number, verdict, what = worst.most, Verdict.REFUTED, f"at most {worst.most}{proved}"
+            number, verdict, what = worst.most, Verdict.REFUTED, f"at most {worst.most}"
         else:
             worst = min(cases, key=lambda case: case.least - case.required)
             number, verdict, what = worst.least, Verdict.HOLDS, f"at least {worst.least}"

@@ -7,9 +7,9 @@ import itertools
 import math
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import FrameType
 from typing import Any
@@ -279,11 +279,15 @@ class _Held:
     cases: int = 0
     reason: str = ""
 
+    @property
+    def false(self) -> bool:
+        """Is E6, or what is said of the inertia, proved wrong?"""
+        return not self.units <= _LIMIT or self.wrong > 0 or self.refused > 0
+
     def finding(self, entered: str = "", missing: str = "") -> Finding:
         """Refuted by one step; undecided where an inertia or an error was, or a path was not entered."""
-        false = not self.units <= _LIMIT or self.wrong > 0 or self.refused > 0
         known = self.indefinite and not self.unknown and not missing
-        verdict = Verdict.REFUTED if false else Verdict.HOLDS if known else Verdict.UNDECIDED
+        verdict = Verdict.REFUTED if self.false else Verdict.HOLDS if known else Verdict.UNDECIDED
         why = (
             f"backward error of {self.units:.3g} units in the last place, {self.wrong} wrong inertias, "
             f"{self.indefinite} of {self.cases} indefinite{entered}"
@@ -414,62 +418,70 @@ def _block_values(net: Network, X: Array, y: Array) -> Array:
     return values
 
 
-def _paths(problem: Problem, effort: Effort) -> Finding:
-    """The step's paths that few neurons in float64, with blocks far from singular, do not take: each entered, each held.
-
-    *Compiled loops*: many points at few inputs, with the last block of neurons not full. *Border*: γ_N within a millionth of
-    what makes a block singular, on either side. *Lanes*: as many threads as chunks. *float32* and *mixed*: as they say.
-    """
-    held, entered = _Held(), dict.fromkeys(("compiled loops", "border", "lanes", "mixed", "float32"), 0)
+def _small(problem: Problem, effort: Effort) -> Iterator[_Case]:
+    """Near the border on either side, where neg(D) is within reach of M and where it is beyond; in each precision; in lanes."""
     names = of_networks(Effort.FULL)
-
-    def hold(case: _Case) -> NewtonStep | None:
-        step, seen = _hold(case, held)
-        entered["compiled loops"] += {"_compiled_gram", "compiled"} <= seen
-        entered["lanes"] += "lane" in seen
-        if step is not None:
-            entered["border"] += step.border > 0
-            entered["float32"] += step.update.dtype == torch.float32
-        return step
-
     for index, d in enumerate(_DIMENSIONS[effort]):
         rng = np.random.default_rng([problem.seed, 1000 + index])
-        name = names[index % len(names)]
-        net, X, y = _drawn(rng, name, 6, 4, d)
+        net, X, y = _drawn(rng, names[index % len(names)], 6, 4, d)
         values = _block_values(net, X, y)
-        for near, k in itertools.product((1 - _NEAR, 1 + _NEAR), (0, len(X) + 1)):  # the last beyond what M can take away
-            hold(_Case(net, X, y, -near * values[k], (1.0, 0.5)[k > 0]))
+        for near, k in itertools.product((1 - _NEAR, 1 + _NEAR), (0, len(X) + 1)):
+            yield _Case(net, X, y, -near * values[k], (1.0, 0.5)[k > 0])
         for share in (0.3, 3.0):
-            gamma = -share * values[0]
-            hold(_Case(net, X, y, gamma, precision="float32", steps=2))
-            in_float64, mixed = (_Case(net, X, y, gamma, precision=p) for p in ("float64", "mixed"))
-            exact_sum, narrow_sum = hold(in_float64), hold(mixed)
-            if exact_sum is not None and narrow_sum is not None:
-                entered["mixed"] += not torch.equal(exact_sum.update, narrow_sum.update)
-            with _threads(3):
-                hold(_Case(net, X, y, gamma, chunk=2))
-    compiled = _compiled(names)
-    wide = (
-        zip(compiled, itertools.cycle((1, 2)), strict=False) if effort is Effort.QUICK else itertools.product(compiled, (1, 2))
-    )
-    for name, d in wide:  # d = 1 has loops of its own
+            case = _Case(net, X, y, -share * values[0])
+            yield replace(case, precision="float32", steps=2)
+            yield case
+            yield replace(case, precision="mixed")
+            yield replace(case, chunk=2)
+
+
+def _wide(problem: Problem, effort: Effort) -> Iterator[_Case]:
+    """Many points at few inputs, d = 1 and others, for which there are other loops: D definite, indefinite and near singular."""
+    cases = list(itertools.product(_compiled(), (1, 2)))
+    for name, d in cases[::3] if effort is Effort.QUICK else cases:
         rng = np.random.default_rng([problem.seed, 2000 + d])
         net, X, _ = _drawn(rng, name, _WIDE, _FEW, d)
         X, y = X[rng.integers(0, _FEW, _WIDE)], 1 + rng.standard_normal(_WIDE)
         values = _block_values(net, X, y)
         for gamma in (-2 * values[0], -values[0] / 2, -(1 + _NEAR) * values[2]):
-            hold(_Case(net, X, y, float(gamma), few_inputs=True))
-    if not compiled:
-        del entered["compiled loops"]
+            yield _Case(net, X, y, float(gamma), few_inputs=True)
+
+
+def _paths(problem: Problem, effort: Effort) -> Finding:
+    """The step's paths that few neurons in float64, with blocks far from singular, do not take: each entered, each held.
+
+    *Compiled loops*: with the last block of neurons not full. *Border*: γ_N within a millionth of what makes a block singular.
+    *Lanes*: as many threads as chunks. *float32* and *mixed*: as they say; mixed precision ends with other bits than float64.
+    """
+    held, paths = _Held(), ("compiled loops", "border", "lanes", "mixed", "float32")
+    entered, before = {path: 0 for path in paths if path != "compiled loops" or _compiled()}, None
+    for case in itertools.chain(_small(problem, effort), _wide(problem, effort)):
+        if not case.gamma > 0:
+            held.unknown, held.reason = held.unknown + 1, "no block has a negative eigenvalue to stand near"
+            continue
+        with _threads(1 if case.chunk is None else 3):
+            step, seen = _hold(case, held)
+        if held.false:
+            break
+        if step is not None:
+            taken = {
+                "compiled loops": {"_compiled_gram", "compiled"} <= seen,
+                "border": step.border > 0,
+                "lanes": "lane" in seen,
+                "mixed": case.precision == "mixed" and before is not None and not torch.equal(step.update, before.update),
+                "float32": step.update.dtype == torch.float32,
+            }
+            entered = {path: count + taken[path] for path, count in entered.items()}
+        before = step
     said = ", ".join(f"{path} {count}" for path, count in entered.items())
     return held.finding(f"; entered: {said}", ", ".join(path for path, count in entered.items() if not count))
 
 
-def _compiled(names: Sequence[str]) -> list[str]:
+def _compiled() -> list[str]:
     """The activations that the accelerated package has compiled loops for; none where numba, an extra, is not installed."""
     if importlib.util.find_spec("numba") is None:
         return []
-    return [name for name in names if nntk_accelerated.activation(name).compiled is not None]
+    return [name for name in of_networks(Effort.FULL) if nntk_accelerated.activation(name).compiled is not None]
 
 
 @contextmanager
@@ -483,9 +495,15 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def check(problem: Problem, effort: Effort) -> Finding:
-    """Both identities on random rational states, the blocks symbolically, and the accelerated step that rests on them."""
-    parts = {"identities": _identities(effort), "accelerated": _accelerated(problem, effort)}
-    return together(parts | {"its other paths": _paths(problem, effort)})
+    """Both identities on random rational states, the blocks symbolically, and the accelerated step that rests on them.
+
+    What follows a refuted part is not looked at.
+    """
+    parts = {"identities": _identities(effort)}
+    for name, part in (("accelerated", _accelerated), ("its other paths", _paths)):
+        if not any(finding.verdict is Verdict.REFUTED for finding in parts.values()):
+            parts[name] = part(problem, effort)
+    return together(parts)
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

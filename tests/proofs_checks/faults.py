@@ -328,6 +328,7 @@ def _afterwards(change: Callable[..., Any]) -> Change:
     return changed
 
 
+_ALL_NAMED = "Noticed by all claims that ask for it."
 _OWN_STATEMENT = "No other claim states it."
 
 _DEFINITE = Certificate("positive definite", 0, 0, 1.0, "planted")
@@ -717,10 +718,9 @@ FAULTS: dict[str, Fault] = {
         "certify",
         lambda original: lambda *args, **options: _DEFINITE,
         marks(
-            refuted="push-through vanishing-gamma",
-            holds="positive-definite vanishing-updates linearization limit-equation exponential sharp-rate",
+            refuted="push-through positive-definite vanishing-gamma",
+            holds="vanishing-updates linearization limit-equation exponential sharp-rate",
         ),
-        "`positive-definite` holds, since its networks are; its control holds under this fault, too, which fails the run. "
         "The others do not ask for it.",
     ),
     "training: η is never moved": Fault(
@@ -826,7 +826,7 @@ FAULTS: dict[str, Fault] = {
         stream,
         "_border",
         _result(lambda border, *_: border and replace(border, JV=1.01 * border.JV)),
-        marks(refuted="push-through"),
+        marks(refuted="push-through", holds="positive-definite vanishing-gamma"),
         "As above.",
     ),
     "accelerated: neg(A) without the border's |V|": Fault(
@@ -926,14 +926,14 @@ FAULTS: dict[str, Fault] = {
         bounds,
         "rho_bound",
         _result(lambda rho, *_: 0.95 * rho),
-        marks(refuted="positive-definite"),
+        marks(refuted="positive-definite vanishing-gamma", holds="vanishing-updates"),
         "The others do not ask for it, or have room.",
     ),
     "accelerated: the bound (E16) 5 % too large": Fault(
         bounds,
         "rho_bound",
         _result(lambda rho, *_: 1.05 * rho),
-        marks(refuted="positive-definite"),
+        marks(refuted="positive-definite", holds="vanishing-updates vanishing-gamma"),
         "A larger bound is true as well; `positive-definite` holds it against the definitions.",
     ),
     "statement of E16: 5 % too small": Fault(
@@ -954,7 +954,10 @@ FAULTS: dict[str, Fault] = {
         certificates,
         "certify",
         lambda original: lambda *args, **options: _INDEFINITE,
-        marks(refuted="positive-definite push-through"),
+        marks(
+            refuted="push-through positive-definite vanishing-gamma",
+            holds="vanishing-updates linearization limit-equation exponential sharp-rate",
+        ),
         "The others do not ask for it.",
     ),
     "statement of indefinite: k - M + 1 for k - M": Fault(
@@ -1073,8 +1076,8 @@ FAULTS: dict[str, Fault] = {
         certify.LimitSpectrum,
         "smallest",
         lambda original: property(lambda spectrum: spectrum.eigenvalues[0]),
-        marks(refuted="one-step"),
-        "TODO",
+        marks(refuted="ntk-decay nntk-bound exponential one-step"),
+        _ALL_NAMED,
     ),
 }
 
