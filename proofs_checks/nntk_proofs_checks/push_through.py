@@ -436,7 +436,7 @@ def _small(problem: Problem, effort: Effort) -> Iterator[_Case]:
 
 
 def _wide(problem: Problem, effort: Effort) -> Iterator[_Case]:
-    """Many points at few inputs, d = 1 and others, for which there are other loops: D definite, indefinite and near singular."""
+    """Many points at few inputs; d = 1, which has loops of its own, and 2; D definite, indefinite and near singular."""
     cases = list(itertools.product(_compiled(), (1, 2)))
     for name, d in cases[::3] if effort is Effort.QUICK else cases:
         rng = np.random.default_rng([problem.seed, 2000 + d])

@@ -66,7 +66,7 @@ def test_the_control_breaks_the_targets_and_nothing_else(data: Problem) -> None:
     assert control.verdict is Verdict.REFUTED
     apart = float(np.abs(data.y).max())
     y = np.append(data.y, data.y[0] + apart)
-    assert control.number >= apart / 2**0.5 / float(np.linalg.norm(y)) * (1 - 1e-6)
+    assert control.number >= apart / 2**0.5 / float(np.linalg.norm(y)) * 0.9  # at the first precision that decides
     assert control.limit == pytest.approx(1e-6 * (1 + 1 / len(data.X)), rel=1e-4)
 
 
