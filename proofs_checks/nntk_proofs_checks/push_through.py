@@ -355,9 +355,9 @@ def _hold(case: _Case, held: _Held) -> tuple[NewtonStep | None, set[str]]:
     """
     moving = to_torch(case.net).to(case.dtype)
     X, y = (torch.tensor(values, dtype=case.dtype) for values in (case.X, case.y))
-    eps, step, seen = torch.finfo(case.dtype).eps, None, set[str]()
+    eps, step, seen, theta = torch.finfo(case.dtype).eps, None, set[str](), moving.theta
     for _ in range(case.steps):
-        net = Network.from_theta(moving.theta.double().numpy(), case.net.beta, case.net.activation)
+        net = Network.from_theta(theta.double().numpy(), case.net.beta, case.net.activation)
         exact = (_ExactBlocks if case.few_inputs else _Exact)(net, case.X, case.y, case.gamma)
         held.cases += 1
         with ctx.workprec(_BALLS.bits):
@@ -377,6 +377,7 @@ def _hold(case: _Case, held: _Held) -> tuple[NewtonStep | None, set[str]]:
         held.units = max(held.units, backward / eps) if backward == backward else math.inf
         held.wrong, held.unknown = held.wrong + bool(contradicts), held.unknown + (contradicts is None)
         moving.move_(step.update)
+        theta = theta + step.update  # where the next step has to be taken
     return step, seen
 
 

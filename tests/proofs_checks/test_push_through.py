@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flint import arb, ctx
+from flint import arb, ctx, fmpq
 
-from nntk_accelerated import Certificate, RefinementError, step
+from nntk_accelerated import Certificate, RefinementError, ShallowNet, step
 from nntk_proofs_checks import CLAIMS, Effort, push_through, run
 from nntk_proofs_checks.ensemble import to_torch
 from nntk_reference import Ball, Verdict, formulas, gradient, hessian, regularization
-from tests.proofs_checks.problems import line
+from tests.proofs_checks.problems import line, passed
 
 
 def _negate_curvature(S, s):
@@ -212,3 +212,67 @@ def test_a_watch_sees_threads_and_leaves_no_profile_behind() -> None:
         _, seen = push_through._hold(replace(case, chunk=2), push_through._Held())
     assert {"newton_step", "lane", "jets"} <= seen
     assert (sys.getprofile(), threading.getprofile(), torch.get_num_threads()) == (*before, threads)
+
+
+# --------------------------------------------------------------------------------------------------- the claim and its control
+
+
+def test_holds_and_control_is_refuted() -> None:
+    result = passed(push_through.CLAIM, line())
+    assert result.finding.number == 0
+    assert result.finding.cases == 2 + 60 + 28 + 48
+    assert result.control.cases == 60
+    assert result.control.number > 0
+
+
+@pytest.mark.parametrize("gap", [(0, 0), (0, 1), (1, 0)])
+def test_either_identity_decides(gap: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the claim and for the control alike."""
+    monkeypatch.setattr(push_through, "_over_rationals", lambda effort, *, drop_residual: (fmpq(gap[0]), gap[1], 60, 5))
+    verdict = Verdict.HOLDS if gap == (0, 0) else Verdict.REFUTED
+    assert push_through._identities(Effort.QUICK).verdict is verdict
+    control = push_through.control(line(), Effort.QUICK)
+    assert control.verdict is verdict
+    assert control.number == sum(gap)
+
+
+def test_identities_without_an_indefinite_matrix_are_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_through, "_over_rationals", lambda effort, *, drop_residual: (fmpq(0), 0, 60, 0))
+    assert push_through._identities(Effort.QUICK).verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.control
+def test_the_control_is_not_refuted_where_nothing_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S = 0, so that nothing is dropped; and the check's own systems."""
+    broken = push_through._over_rationals
+    monkeypatch.setattr(push_through, "_over_rationals", lambda effort, *, drop_residual: broken(effort, drop_residual=False))
+    assert push_through.control(line(), Effort.QUICK).verdict is Verdict.HOLDS
+    monkeypatch.undo()
+    blocks = formulas.residual_hessian
+    monkeypatch.setattr(formulas, "residual_hessian", lambda s, r: 0 * blocks(s, r))
+    assert push_through.control(line(), Effort.QUICK).verdict is Verdict.HOLDS
+
+
+def test_nothing_is_looked_at_after_a_refuted_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuted = push_through._Held(wrong=1).finding()
+    monkeypatch.setattr(push_through, "_accelerated", lambda problem, effort: refuted)
+    monkeypatch.setattr(push_through, "_paths", None)
+    assert push_through.check(line(), Effort.QUICK).verdict is Verdict.REFUTED
+
+
+@pytest.mark.usefixtures("one_dimension")
+def test_no_damping_at_the_border_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push_through, "_block_values", lambda net, X, y: np.zeros(18))
+    found = push_through._paths(line(), Effort.QUICK)
+    assert found.verdict is Verdict.UNDECIDED
+    assert f"{12 + 6} undecided (no block" in found.why
+
+
+def test_a_step_is_taken_from_where_the_last_one_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ShallowNet.move_
+    monkeypatch.setattr(ShallowNet, "move_", lambda net, update: original(net, update * (1 + 1e-9)))
+    for steps, verdict in ((1, Verdict.HOLDS), (2, Verdict.REFUTED)):
+        held = push_through._Held(indefinite=1)
+        push_through._hold(_case(steps=steps), held)
+        assert held.finding().verdict is verdict
+        assert held.cases == steps
