@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from flint import arb, ctx, fmpq, fmpq_mat
 
 from nntk_proofs_checks.certify import at_rising_precision
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, unmet
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
+from nntk_proofs_checks.rational import drawn, negative_eigenvalues
 from nntk_proofs_checks.tried import LAW, of_networks
 from nntk_reference import Network, Verdict, cholesky, formulas, inertia, sample_network
 from nntk_reference.arithmetic import Array, Ball, NotProved
@@ -16,6 +19,8 @@ from nntk_reference.linalg import enclose_eigenvalues
 __all__ = ["CLAIM"]
 
 _MOST_POINTS = {Effort.QUICK: 64, Effort.DEFAULT: 96, Effort.FULL: 256}
+_BALLS = Ball(192)
+_DRAWS = {Effort.QUICK: 24, Effort.DEFAULT: 60, Effort.FULL: 240}
 _MOST_PARAMETERS = {Effort.QUICK: 80, Effort.DEFAULT: 120, Effort.FULL: 240}  # for the inertia of the dense H
 
 
@@ -23,6 +28,7 @@ _MOST_PARAMETERS = {Effort.QUICK: 80, Effort.DEFAULT: 120, Effort.FULL: 240}  # 
 class _Case:
     """Proved of one network: H has at least `least` and at most `most` negative eigenvalues; `required` = k - M.
 
+    Of proofs that contradict each other one is false, and nothing is proved.
     reason  why no more is proved.
     """
 
@@ -33,6 +39,8 @@ class _Case:
 
     @property
     def verdict(self) -> Verdict:
+        if self.most < self.least:
+            return Verdict.UNDECIDED
         if self.least >= self.required:
             return Verdict.HOLDS
         return Verdict.REFUTED if self.most < self.required else Verdict.UNDECIDED
@@ -73,6 +81,11 @@ def _witness(J: Array, S: Array, active: Array, count: int) -> Array:
     return basis
 
 
+def _claimed(k: int, M: int) -> int:
+    """So many negative eigenvalues H has at least."""
+    return k - M
+
+
 def _slopes(state: formulas.State, r: Array) -> Array:
     """gᵢ = Σₘ rₘσ'(zᵢ(xₘ))x̃ₘ (N, d+1), from its definition and not from Sᵢ."""
     g: Array = (state.slope * r[:, None]).T @ state.inputs
@@ -86,8 +99,8 @@ def _zero(values: Array) -> bool:
 def _case(net: Network, X: Array, y: Array, bits: int, most_parameters: int, *, reached: bool = False) -> _Case:
     """Bounds of neg(H) against k - M, k for the residuals r = f(X) - y. H has these, too, but for `reached`: then r = 0 in it.
 
-    From below by a space on which H is proved negative and, for few parameters, its inertia; from above by neg(S), since
-    H = S + JᵀJ/M. Raises NotProved where `bits` leave k open.
+    From below by a space on which H is proved negative, from above by neg(S), since H = S + JᵀJ/M; for few parameters from both
+    sides by the inertia of H. Raises NotProved where `bits` leave k open.
     """
     ar = Ball(bits)
     M, N = len(X), net.width
@@ -97,9 +110,10 @@ def _case(net: Network, X: Array, y: Array, bits: int, most_parameters: int, *, 
     nonzero = np.array([any(not v.contains(0) for v in row) for row in g])
     if any(not _zero(row) for row in g[~nonzero]):
         raise NotProved(f"{int((~nonzero).sum())} of {N} neurons have no proved nonzero Σ r σ' x̃")
-    required = int(nonzero.sum()) - M
+    k = int(nonzero.sum())
+    required = _claimed(k, M)
     if required <= 0:
-        raise NotProved(f"Σ r σ' x̃ ≠ 0 for {required + M} of {N} neurons, not more than the {M} points")
+        raise NotProved(f"Σ r σ' x̃ ≠ 0 for {k} of {N} neurons, not more than the {M} points")
     J = formulas.jacobian(state).reshape(M, -1)
     own = formulas.residual_hessian(state, r)
     S = formulas.residual_hessian(state, 0 * r) if reached else own
@@ -110,8 +124,11 @@ def _case(net: Network, X: Array, y: Array, bits: int, most_parameters: int, *, 
     except NotProved as error:
         least, reason = 0, f": {error}"
     if net.parameters <= most_parameters:
-        least = max(least, inertia(formulas.add_blocks(J.T @ J / M, S), ar).negative)
-    return _Case(least, most, required, f"{least} of {required} negative eigenvalues proved at {bits} bits{reason}")
+        counts = inertia(formulas.add_blocks(J.T @ J / M, S), ar)
+        least, most = max(least, counts.negative), min(most, counts.negative + counts.undecided)
+    return _Case(
+        least, most, required, f"{least} of {required} negative eigenvalues proved at {bits} bits, at most {most}{reason}"
+    )
 
 
 def _proved_negative(J: Array, own: Array, S: Array, active: Array, count: int, ar: Ball) -> int:
@@ -159,9 +176,52 @@ def _run(problem: Problem, effort: Effort, *, reached: bool = False) -> Finding:
     return at_rising_precision(attempt)
 
 
+def _attained(rng: np.random.Generator, M: int, active: int, d: int) -> tuple[formulas.State, Array]:
+    """A rational state and its residuals where H has k - M negative eigenvalues and no more, k = `active` of more neurons.
+
+    Any activation takes any values somewhere. With rₘcᵢσ'' > 0 no Sᵢ is negative on more than a line, and with small σ' and
+    smaller r these lines are those of c, of which the M independent rows of σ in J take one each. Two neurons more have σ = 0
+    and Σ rₘσ'x̃ₘ = 0: the first as σ' = 0, the second (but for M = 1) as two points with the same input balance.
+    """
+    N = active + 2
+    inputs = formulas.augmented(drawn(rng, M, d))
+    inputs[: min(M, 2)] = inputs[0]
+    value, slope, curvature = (drawn(rng, M, N) for _ in range(3))
+    c, r = drawn(rng, N), drawn(rng, M)
+    sign = np.array([[1 if a * b > 0 else -1 for a in c] for b in r])
+    curvature, slope = abs(curvature) * sign, slope / fmpq(10**6)
+    value[:, active:] = slope[:, active] = fmpq(0)
+    slope[2:, active + 1] = fmpq(0)
+    slope[: min(M, 2), active + 1] = fmpq(0) if M == 1 else np.array([r[1], -r[0]]) / fmpq(10**6)
+    return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)
+
+
+def _over_rationals(effort: Effort) -> Finding:
+    """That k - M cannot be larger, whatever M, and k not smaller: states in which it is attained, exactly.
+
+    The inertia over balls, on which the networks' verdicts rest, must not contradict the exact one there; H is singular.
+    """
+    rng, gaps = np.random.default_rng(20260508), list[int]()
+    for M, extra, d in itertools.islice(itertools.cycle(itertools.product((1, 2, 3), (1, 2), (1, 2))), _DRAWS[effort]):
+        state, r = _attained(rng, M, M + extra, d)
+        k = sum(not _zero(row) for row in _slopes(state, r))
+        H = formulas.hessian(state, r)
+        found = negative_eigenvalues(fmpq_mat(H.tolist()))
+        gaps.append(found - _claimed(k, M))
+        with ctx.workprec(_BALLS.bits):
+            counts = inertia(np.array([arb(v) for v in H.flat], dtype=object).reshape(H.shape), _BALLS)
+        if not counts.negative <= found <= counts.negative + counts.undecided:
+            why = f"{counts.negative} negative eigenvalues by the inertia over balls, and exactly {found}"
+            return Finding(Verdict.REFUTED, float(counts.negative), "=", float(found), len(gaps), why)
+    verdict = Verdict.REFUTED if min(gaps) < 0 else Verdict.UNDECIDED if any(gaps) else Verdict.HOLDS
+    why = f"of states made to have k - M negative eigenvalues, {gaps.count(0)} of {len(gaps)} have, the least {min(gaps)} more"
+    return Finding(verdict, float(min(gaps)), "≥", 0.0, len(gaps), why)
+
+
 def check(problem: Problem, effort: Effort) -> Finding:
     """The k - M negative eigenvalues of H, by a subspace on which it is proved negative and by the inertia of small cases."""
-    return _run(problem, effort)
+    networks = _run(problem, effort)
+    return together({"networks": networks, "over the rationals": _over_rationals(effort)}) if networks.applies else networks
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

@@ -31,11 +31,12 @@ def test_indefinite_is_refuted_where_the_inertia_is_known(monkeypatch: pytest.Mo
 @pytest.mark.control
 @pytest.mark.parametrize("name", ["cholesky", "inertia"])
 def test_the_control_of_indefinite_takes_the_path_of_the_check(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proofs that always succeed make the control hold, on which the run fails."""
+    """Proofs that always succeed contradict others, so that the control is undecided, on which the run fails."""
     always = {"cholesky": lambda A, ar: A, "inertia": lambda A, ar: linalg.Inertia(len(A), 0, 0, 0)}
     monkeypatch.setattr(indefinite, name, always[name])
     control = run(CLAIMS["indefinite"], line(), Effort.QUICK).control
-    assert control.verdict is Verdict.HOLDS
+    assert control.verdict is Verdict.UNDECIDED
+    assert "eigenvalues proved" in control.why
 
 
 @pytest.mark.control
@@ -110,3 +111,85 @@ def test_wrong_derivative_in_an_activation_is_noticed_by_indefinite(monkeypatch:
     flat = activations.Activation("tanh", lambda z, ar: (ar.tanh(z), 0 * z, 0 * z), entry.suprema)
     monkeypatch.setitem(activations.ACTIVATIONS, "tanh", flat)
     assert run(CLAIMS["indefinite"], line(), Effort.QUICK).finding.verdict is not Verdict.HOLDS
+
+
+# ------------------------------------------------------------------------------------------------------------- word by word
+
+
+def _claims(monkeypatch: pytest.MonkeyPatch, claimed) -> Verdict:
+    monkeypatch.setattr(indefinite, "_claimed", claimed)
+    return indefinite.check(line(), Effort.QUICK).verdict
+
+
+@pytest.mark.parametrize("claimed", [lambda k, M: k - M + 1, lambda k, M: k - 1, lambda k, M: k, lambda k, M: k - M // 2])
+def test_more_than_k_minus_m_is_refuted(claimed, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _claims(monkeypatch, claimed) is Verdict.REFUTED
+
+
+@pytest.mark.parametrize("claimed", [lambda k, M: k - M - 1, lambda k, M: k - 2 * M])
+def test_less_than_k_minus_m_is_no_longer_the_statement(claimed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States made to attain it do not."""
+    monkeypatch.setattr(indefinite, "_claimed", claimed)
+    assert indefinite._over_rationals(Effort.QUICK).verdict is Verdict.UNDECIDED
+
+
+def test_states_that_attain_it_have_neurons_without_a_slope() -> None:
+    rng = np.random.default_rng(1)
+    for M in (1, 2, 3, 4):
+        state, r = indefinite._attained(rng, M, M + 2, 1)
+        g = indefinite._slopes(state, r)
+        assert [not indefinite._zero(row) for row in g] == [True] * (M + 2) + [False] * 2
+        balanced = [v != 0 for v in state.slope[:, -1]]
+        assert balanced == [M > 1] * min(M, 2) + [False] * (M - min(M, 2))
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "required", "verdict"),
+    [
+        (3, 5, 3, Verdict.HOLDS),
+        (2, 5, 3, Verdict.UNDECIDED),
+        (0, 3, 3, Verdict.UNDECIDED),
+        (0, 2, 3, Verdict.REFUTED),
+        (6, 5, 3, Verdict.UNDECIDED),  # proofs that contradict each other
+    ],
+)
+def test_verdict_of_a_case(least: int, most: int, required: int, verdict: Verdict) -> None:
+    assert indefinite._Case(least, most, required, "").verdict is verdict
+
+
+def test_an_inertia_that_is_wrong_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By exact arithmetic: one eigenvalue moved from the positive to the negative, or back."""
+    for by in (1, -1):
+
+        def wrong(A: np.ndarray, ar: Ball, by: int = by) -> linalg.Inertia:
+            counts = linalg.inertia(A, ar)
+            most = counts.negative + counts.undecided
+            return counts._replace(negative=counts.negative + 1 if by > 0 else most - 1, undecided=0)
+
+        monkeypatch.setattr(indefinite, "inertia", wrong)
+        assert indefinite._over_rationals(Effort.QUICK).verdict is Verdict.REFUTED
+
+
+def test_the_inertia_bounds_from_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indefinite, "inertia", lambda A, ar: linalg.Inertia(2, 0, len(A) - 3, 1))
+    monkeypatch.setattr(indefinite, "_proved_negative", lambda *args: 0)
+    data, net = line(), sample_network(12, 1, beta=0.75, seed=0)
+    found = indefinite._case(net, data.X, data.y, 128, net.parameters)
+    assert (found.least, found.most, found.required) == (2, 3, 4)
+    wide = indefinite._case(net, data.X, data.y, 128, net.parameters - 1)
+    assert wide.least == 0
+    assert wide.most > 3
+
+
+@pytest.mark.control
+def test_the_control_of_indefinite_is_not_refuted_where_nothing_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = indefinite._case
+    monkeypatch.setattr(indefinite, "_case", lambda *args, reached: original(*args, reached=False))
+    assert indefinite.control(line(), Effort.QUICK).verdict is Verdict.HOLDS
+
+
+def test_efforts_reach_what_is_documented() -> None:
+    """Out of reach beyond 64, 96 and 256 points; 13, 13 and 13 neurons of a line by inertia, too."""
+    assert not indefinite.check(line(65), Effort.QUICK).applies
+    assert indefinite._MOST_POINTS == {Effort.QUICK: 64, Effort.DEFAULT: 96, Effort.FULL: 256}
+    assert min(indefinite._DRAWS.values()) >= 2 * 3 * 2 * 2
