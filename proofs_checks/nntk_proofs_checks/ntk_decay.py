@@ -26,7 +26,7 @@ from nntk_proofs_checks.certify import (
     unit_interval,
     unmet_assumption,
 )
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
 from nntk_proofs_checks.panel import Panel
 from nntk_proofs_checks.tried import LAW, of_spectral_decay
 from nntk_reference import Strip, Verdict, activation
@@ -138,13 +138,16 @@ def _bounds_for(X: Array, name: str) -> list[tuple[int, arb]]:
 
 
 def _against(spectrum: LimitSpectrum, bounds: list[tuple[int, arb]], what: str) -> list[Comparison]:
-    """Sums of the smallest eigenvalues against the bounds that say more than (M - r)/M of the trace, which is always true."""
-    M = len(spectrum.eigenvalues)
-    trace = np.trace(spectrum.kernel)
+    """Sums of the smallest eigenvalues against the bounds that say something.
+
+    That is those below (M - r)/M of the trace, which the M - r smallest of any M numbers with this sum obey, and below λ₁,
+    which every eigenvalue obeys.
+    """
+    M, trace, largest = len(spectrum.eigenvalues), np.trace(spectrum.kernel), spectrum.eigenvalues[0]
     return [
         Comparison(f"λ_{rank + 1} + … + λ_{M}, {what}", spectrum.eigenvalues[rank:].sum(), "≤", bound)
         for rank, bound in bounds
-        if bound < trace * (M - rank) / M
+        if bound < trace * (M - rank) / M and bound < largest
     ]
 
 
@@ -208,28 +211,38 @@ def _tensor_grid(side: int) -> Array:
 
 def _check(problem: Problem, effort: Effort) -> Finding:
     """Sums of the smallest eigenvalues against the bounds, on nested grids of [0, 1], on one of [0, 1]² and on the data."""
-    unmet = unmet_assumption(problem, effort, targets=False)
-    if unmet:
-        return unmet
+    missing = unmet_assumption(problem, effort, targets=False)
+    if missing:
+        return missing
     names, side = of_spectral_decay(effort), _SIDE[effort]
     grids = {f"{M} points of [0, 1]": unit_interval(M).X for M in _POINTS[effort]}
     nested = [_present(_case(X, name, place) for place, X in grids.items()) for name in names]
     plane = _present(_case(_tensor_grid(side), name, f"{side}×{side} points of [0, 1]²") for name in names)
-    data = _present(_case(problem.X, name, "the data") for name in names)
-    cases = list(chain(*nested, plane, data))
-    comparisons = [c for case in cases for c in case.comparisons] + [c for family in nested for c in _falling(family)]
-    slack = [c.limit / c.number for case in cases for c in case.comparisons]
-    holds = (
-        f"every tail of the spectrum is below its bound, by factors of {_power(min(slack, key=_middle))} to "
-        f"{_power(max(slack, key=_middle))}, and M λ_min falls along nested grids"
-    )
-    if not data:
-        holds += "; about the inputs of the data set the bound says nothing"
-    finding = conclude(comparisons, len(comparisons), holds)
+    on_grids = [*chain(*nested), *plane]
+    falling = [c for family in nested for c in _falling(family)]
     panels = [_spectra_panel([family[-1] for family in nested], "points of [0, 1]"), _smallest_panel(nested)]
-    if data:
-        panels.append(_spectra_panel(data, "points of the data"))
-    return replace(finding, panels=tuple(panels))
+    parts = {"grids": _judged(on_grids, falling, ", and M λ_min falls along nested grids")}
+    data = {name: _case(problem.X, name, "the data") for name in names}
+    if saying := _present(data.values()):
+        parts["the data"] = _judged(saying, (), "")
+        panels.append(_spectra_panel(saying, "points of the data"))
+    silent = ", ".join(name for name, case in data.items() if case is None)
+    if silent:
+        parts[f"the data, {silent}"] = unmet("no bound is below λ₁ and below the flat spectrum's tail")
+    finding = replace(together(parts), panels=tuple(panels))
+    if saying or finding.verdict is not Verdict.HOLDS:
+        return finding
+    why = f"the bounds say nothing about the data: none is below λ₁ and below the flat spectrum's tail ({finding.why})"
+    return replace(unmet(why), panels=finding.panels)
+
+
+def _judged(cases: Sequence[_Case], others: Sequence[Comparison], and_: str) -> Finding:
+    made = [c for case in cases for c in case.comparisons]
+    slack = [c.limit / c.number for c in made]
+    said = f"{len(made)} of {sum(len(case.bounds) for case in cases)} bounds say something"
+    factors = f"{_power(min(slack, key=_middle))} to {_power(max(slack, key=_middle))}"
+    comparisons = [*made, *others]
+    return conclude(comparisons, len(comparisons), f"{said}; every tail is below its bound, by factors of {factors}{and_}")
 
 
 def _present(cases: Iterable[_Case | None]) -> list[_Case]:
