@@ -152,9 +152,9 @@ def _sandwich(net: _Small, damping: arb, where: str, ar: Ball) -> list[Compariso
 def _equality(net: _Small, damping: arb, where: str, ar: Ball) -> list[Comparison]:
     """(E18) with S dropped, where it is an equality; that has no proof, so to a relative 2⁻²⁰. True whatever γ_N > 0 is."""
     return [
-        Comparison(f"λ_{k + 1}(𝓑) without S {where}", value, relation, b / (damping + b) * side, shown=False)
+        Comparison(f"λ_{k + 1}(𝓑) without S {where}", value, relation, bound * side, shown=False)
         for k, (value, b) in enumerate(zip(_nntk_eigenvalues(net, net.gauss_newton, damping, ar), net.base, strict=True))
-        for relation, side in (("≥", 1 - _EDGE), ("≤", 1 + _EDGE))
+        for relation, bound, side in zip("≥≤", _bounds(b, damping, arb(0)), (1 - _EDGE, 1 + _EDGE), strict=True)
     ]
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,24 @@ from nntk_accelerated import activations as accelerated_activations
 from nntk_accelerated import certificate as certificates
 from nntk_accelerated import dense as accelerated_dense
 from nntk_accelerated.instance import Instance
-from nntk_proofs_checks import CLAIMS, Effort, certify, ensemble, initial_networks, limit_equation, statistics
+from nntk_proofs_checks import (
+    CLAIMS,
+    Effort,
+    certify,
+    ensemble,
+    exponential,
+    initial_networks,
+    limit_equation,
+    nntk_bound,
+    ntk_decay,
+    statistics,
+    training_runs,
+    update_bound,
+)
 from nntk_proofs_checks.claim import evaluate
 from nntk_reference import Ball, InitialLaw, Network, Verdict, activations, formulas, infinite, linalg, network
 from tests.proofs_checks.problems import line
+from tests.proofs_checks.training_faults import STEPS, stepped
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "faults.md"
 IDS = tuple(CLAIMS)
@@ -300,6 +315,106 @@ LIMIT_EQUATIONS: dict[str, tuple[Change, str]] = {
 
 def _unbiased(update: torch.Tensor) -> torch.Tensor:
     return torch.cat([update[:, :-1], 0 * update[:, -1:]], dim=1)
+
+
+def _scaled(factor: float) -> Change:
+    return _result(lambda found, *_: found * factor)
+
+
+def _bounded(b: float = 1, damping: float = 1, size: float = 1) -> Change:
+    """(E18) with its λₖ(B), γ_N or s̄ times a factor."""
+    return lambda original: lambda *args: original(*(v * f for v, f in zip(args, (b, damping, size), strict=True)))
+
+
+def _tails(change: Callable[[list[tuple[int, Any]]], list[tuple[int, Any]]]) -> Change:
+    return _result(lambda bounds, *_: change(bounds))
+
+
+_OF_NO_OTHER = "No other claim is about this formula."
+
+OF_STATEMENTS: list[tuple[str, Any, str, str, Change]] = [
+    ("ntk-decay", ntk_decay, "tail_bounds", "bounds a quarter as large", _tails(lambda tails: [(r, b / 4) for r, b in tails])),
+    (
+        "ntk-decay",
+        ntk_decay,
+        "tail_bounds",
+        "one eigenvalue more below each bound",
+        _tails(lambda tails: [(r - 1, b) for r, b in tails]),
+    ),
+    (
+        "ntk-decay",
+        ntk_decay,
+        "tail_bounds",
+        "bounds of the next degree",
+        _tails(lambda tails: [(r, b) for (r, _), (_, b) in pairwise(tails)]),
+    ),
+    ("nntk-bound", nntk_bound, "_largest_gamma", "γ up to λ_min(1-ρ)/ρ plus 5 %", _scaled(1.05)),
+    ("nntk-bound", nntk_bound, "_largest_gamma", "γ up to λ_min(1-ρ)/ρ less 5 %", _scaled(0.95)),
+    ("nntk-bound", nntk_bound, "_largest_gamma", "γ up to λ_min/ρ", lambda original: lambda smallest, rho: smallest / rho),
+    (
+        "nntk-bound",
+        nntk_bound,
+        "_limit_nntk_eigenvalues",
+        "λ/(γ+λ) with γ 5 % larger",
+        lambda original: lambda kernel, gamma: original(kernel, 1.05 * gamma),
+    ),
+    ("nntk-bound", nntk_bound, "_bounds", "(E18) with s̄ 5 % smaller", _bounded(size=0.95)),
+    ("nntk-bound", nntk_bound, "_bounds", "(E18) with s̄ 5 % larger", _bounded(size=1.05)),
+    ("nntk-bound", nntk_bound, "_bounds", "(E18) with γ_N 5 % smaller", _bounded(damping=0.95)),
+    ("nntk-bound", nntk_bound, "_bounds", "(E18) with λₖ(B) 5 % larger", _bounded(b=1.05)),
+    (
+        "nntk-bound",
+        nntk_bound,
+        "_bounds",
+        "(E18) without λₖ(B) below",
+        lambda original: lambda b, damping, size: (b / (damping + size), b / (damping - size)),
+    ),
+    (
+        "nntk-bound",
+        nntk_bound,
+        "_small",
+        "(E18) with λₖ₊₁(B) for λₖ(B)",
+        _result(lambda net, *_: replace(net, base=np.roll(net.base, -1))),
+    ),
+    ("exponential", exponential, "_gamma", "γ 5 % larger, in the limit", _scaled(1.05)),
+    ("exponential", exponential, "_gamma", "γ 5 % smaller, in the limit", _scaled(0.95)),
+    (
+        "exponential",
+        exponential,
+        "_errors",
+        "α 10 % smaller, in the limit",
+        lambda original: lambda operator, y, steps: original(0.9 * operator, y, steps),
+    ),
+    (
+        "exponential",
+        exponential,
+        "_errors",
+        "one step late, in the limit",
+        _result(lambda errors, *_: [errors[0], *errors[:-1]]),
+    ),
+    *(
+        ("exponential", training_runs, "_newton", f"{name}, at finite width", stepped(options))
+        for name, options in STEPS.items()
+    ),
+    ("vanishing-updates", update_bound, "_right_side", "(E17) 5 % smaller", _scaled(0.95)),
+    ("vanishing-updates", update_bound, "_root_of_loss", "(E17) with √L", _scaled(0.5**0.5)),
+    (
+        "vanishing-updates",
+        update_bound,
+        "_root_of_loss",
+        "(E17) with |r|/M",
+        lambda original: lambda size, root_of_M: size / root_of_M / root_of_M,
+    ),
+    (
+        "vanishing-updates",
+        update_bound,
+        "_longest",
+        "(E17) with ℓᵢ a mean over the data",
+        lambda original: lambda lengths: lengths.sum(axis=0) / len(lengths),
+    ),
+    ("vanishing-updates", update_bound, "_lowest", "(E17) with 1/γ_N for |Dᵢ⁻¹|", _scaled(0)),
+]
+"""Changes to formulas of the statements themselves: the claim that has to refute it, and what is changed."""
 
 
 _DEFINITE = Certificate("positive definite", 0, 0, 1.0, "planted")
@@ -741,6 +856,10 @@ FAULTS: dict[str, Fault] = {
         "twice as fast as is claimed.",
         late=True,
     ),
+    **{
+        f"{claim}: {name}": Fault(module, function, change, marks(refuted=claim), _OF_NO_OTHER, late=True)
+        for claim, module, function, name, change in OF_STATEMENTS
+    },
 }
 
 

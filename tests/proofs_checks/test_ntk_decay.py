@@ -138,15 +138,50 @@ def test_bounds_hold_for_random_points(name: str, dim: int) -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, 3.0, -40.0])
-def test_radius_and_size_are_those_of_the_points(shift: float) -> None:
-    """Only mean|x̃|² changes when the points are moved, not the ball's radius."""
+def test_places_are_those_of_the_points(shift: float) -> None:
+    """Only |x̃|² and |x̃₀|² change when the points are moved, not |x - x₀|²."""
     X = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) + shift
-    found = ntk_decay._bounds_for(X, "sin")
-    size = arb(float((X**2).sum(axis=1).mean() + 1))
-    expected = tail_bounds("sin", 4, 2, math.sqrt(0.5), size)
-    for (rank, bound), (other, wanted) in zip(found, expected, strict=True):
+    squares = certify.BALLS.array((X**2).sum(axis=1) + 1)
+    places = ntk_decay._Places(certify.BALLS.array(np.full(4, 0.5)), squares, arb(2 * (0.5 + shift) ** 2 + 1))
+    expected = tail_bounds("sin", 4, 2, math.sqrt(0.5), squares.sum() / 4, places)
+    for (rank, bound), (other, wanted) in zip(ntk_decay._bounds_for(X, "sin"), expected, strict=True):
         assert rank == other
         assert float(bound) == pytest.approx(float(wanted), rel=1e-9)
+
+
+def test_bounds_at_three_points_are_their_closed_forms() -> None:
+    """sin at 0, 1/2, 1: |x - x₀|² = 1/4, 0, 1/4, |x̃|² = 1, 5/4, 2, |x̃₀|² = 5/4, sup|σ^(n)| = 1.
+
+    k = 1: R of Taylor, E R² = 1/6; σ'x̃₀ by Taylor, 5/4 · 1/6, and σ'(x - x₀) by 0, 1/6.
+    k = 2: R of Chebyshev, 3/256; σ'x̃₀ likewise, 5/4 · 3/256, and σ'(x - x₀) by Taylor, 1/24.
+    """
+    first, second = (float(bound) for _, bound in ntk_decay._bounds_for(np.array([[0.0], [0.5], [1.0]]), "sin"))
+    assert first == pytest.approx(1 / 6 + (math.sqrt(5 / 24) + math.sqrt(1 / 6)) ** 2 / 3, rel=1e-9)
+    assert second == pytest.approx(3 / 256 + (math.sqrt(15 / 1024) + math.sqrt(1 / 24)) ** 2 / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(("name", "k"), [("sin", 1), ("sin", 2), ("erf", 1), ("erf", 2), ("tanh", 1)])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_taylor_remainders_are_below_their_bound_and_not_far(name: str, k: int, dim: int) -> None:
+    """Σ over the same points, by Monte Carlo; not far at points near x₀, where the k-th derivative alone counts."""
+    jets = activation(name).jets
+    rng = np.random.default_rng(0)
+    x, w, eta = 0.1 * rng.standard_normal((5, dim)), rng.standard_normal((20000, dim)), rng.standard_normal(20000)
+    centre = jets(eta, FLOAT64)
+    t = w @ x.T
+    rest = jets(t + eta[:, None], FLOAT64)[0] - sum(centre[j][:, None] * t**j / math.factorial(j) for j in range(k))
+    exact = (rest**2).mean()
+    bound = float(ntk_decay._taylor(name, k, 0)) * ((x**2).sum(axis=1) ** k).mean()
+    assert 0.1 * bound < exact < bound
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_five_times_smaller_is_refuted(name: str) -> None:
+    """At a grid and k = 1: what is checked could not be much less."""
+    X = certify.unit_interval(17).X
+    values = np.linalg.eigvalsh(limit_ntk(X, name))[::-1]
+    rank, bound = ntk_decay._bounds_for(X, name)[0]
+    assert float(bound) / (5 if name in ("sin", "tanh") else 8) < values[rank:].sum() < float(bound)
 
 
 # ------------------------------------------------------------------------------------------------------------------ the claim
