@@ -181,7 +181,9 @@ def for_its_reason(found: Finding, instead: Finding) -> Finding:
     if found.verdict is not Verdict.REFUTED:
         return found
     if instead.verdict is not Verdict.HOLDS:
-        return Finding.undecided(f"{found.why}; but not for the reason stated: {instead.why}", cases=found.cases)
+        return Finding.undecided(
+            f"{found.why}; but not for the reason stated: {instead.why}", cases=found.cases, panels=found.panels
+        )
     return replace(found, why=f"{found.why}; instead, {instead.why}")
 
 

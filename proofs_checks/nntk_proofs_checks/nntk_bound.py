@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,8 +25,8 @@ from nntk_proofs_checks.certify import (
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.ensemble import standardized
 from nntk_proofs_checks.panel import Panel
-from nntk_proofs_checks.tried import LAW, with_limit_kernel
-from nntk_reference import Network, Verdict, formulas, sample_network
+from nntk_proofs_checks.tried import ACTIVATION, LAW, with_limit_kernel
+from nntk_reference import ACTIVATIONS, FLOAT64, Network, Verdict, formulas, sample_network
 from nntk_reference.arithmetic import Array, Ball
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
 
@@ -37,6 +38,8 @@ _FACTORS = (arb(2), arb(32))  # γ_N/s̄: the bounds of E18 are a factor of 3 ap
 _SEEDS = {Effort.QUICK: 2, Effort.DEFAULT: 4, Effort.FULL: 20}
 _POINTS = 8  # at finite width, where the order of matrices of balls is 12(d+2)
 _EDGE = arb(2) ** -20  # how far inside and outside the bound on γ the claim is tested
+_ARGUMENT = 0.05  # z of neurons for which (E18) is attained with (1 - 2z²) s̄ in the place of s̄
+_SHORT = arb("0.99")  # a little less than 1 - 2z²
 
 
 def _limit_nntk_eigenvalues(kernel: Array, gamma: arb) -> Array:
@@ -45,13 +48,18 @@ def _limit_nntk_eigenvalues(kernel: Array, gamma: arb) -> Array:
     return enclose_eigenvalues((product + product.T) / 2)
 
 
+def _largest_gamma(smallest: arb, rho: float) -> arb:
+    """λ_min(1-ρ)/ρ, up to which γ keeps λ_min(𝓑*) at ρ or above."""
+    return smallest * (1 - arb(rho)) / arb(rho)
+
+
 def _limit_comparisons(X: Array, activation: str, place: str, bits: int, right_for: Array | None = None) -> list[Comparison]:
     """Both sides of γ = λ_min(1-ρ)/ρ, λ_min that of the points `right_for`: X itself unless given, as for the control."""
     spectrum = limit_spectrum_at(X, activation, bits)
     bounding = spectrum if right_for is None else limit_spectrum_at(right_for, activation, bits)
     out = []
     for rho in _RHO:
-        threshold = bounding.smallest.mid() * (1 - arb(rho)) / arb(rho)
+        threshold = _largest_gamma(bounding.smallest.mid(), rho)
         for side, relation in ((1 - _EDGE, ">"), (1 + _EDGE, "<")):
             gamma = (threshold * side).mid()
             smallest = _limit_nntk_eigenvalues(spectrum.kernel, gamma)[-1]
@@ -62,7 +70,7 @@ def _limit_comparisons(X: Array, activation: str, place: str, bits: int, right_f
 
 @dataclass(frozen=True, eq=False)
 class _Small:
-    """A network of 12 neurons at at most eight points, in balls.
+    """A small network at its data, in balls.
 
     base          eigenvalues of B, descending.
     lowest, size  λ_min(S), and s̄ = ‖S‖ from above.
@@ -76,10 +84,38 @@ class _Small:
     size: arb
 
 
-def _small(problem: Problem, seed: int, ar: Ball) -> _Small:
+def _drawn(problem: Problem, seed: int) -> tuple[Network, Array, Array]:
+    """12 neurons, and at most eight of the points with their targets."""
     chosen = np.unique(np.linspace(0, len(problem.X) - 1, _POINTS).round().astype(int))
-    X, y = problem.X[chosen], problem.y[chosen]
-    net: Network = sample_network(12, X.shape[1], beta=0.75, seed=np.random.default_rng([problem.seed, seed]), law=LAW)
+    rng = np.random.default_rng([problem.seed, seed])
+    net = sample_network(12, problem.X.shape[1], beta=0.75, seed=rng, law=LAW)
+    return net, problem.X[chosen], problem.y[chosen]
+
+
+def _aligned(problem: Problem, sign: int) -> tuple[Network, Array, Array]:
+    """Equal neurons and one point, the one with the largest target, for which S is nearly `sign` s̄ along J.
+
+    With w = 0 the block (E4) acts on c and x̃ as r N^-β ((0, σ'q), (σ'q, cσ''q²)), and Jᵢ is N^-β (σ, cσ'q): an eigenvector for
+    c²q² = 1/((σ'/σ)² - σ''/σ). For tanh at a small z the eigenvalue is 1 - 2z² of the other's size.
+    The targets are such that the residual has the size of the largest one, and is positive.
+    """
+    z = np.array([[_ARGUMENT]])
+    value, slope, curvature = (float(v[0, 0]) for v in ACTIVATIONS[ACTIVATION].jets(z, FLOAT64))
+    k = int(np.abs(problem.y).argmax())
+    X, size = problem.X[k : k + 1], abs(float(problem.y[k])) or 1.0
+    q = math.sqrt(1 + float((X * X).sum()))
+    c = sign / (q * math.sqrt((slope / value) ** 2 - curvature / value))
+    net = Network(np.full(4, c), np.zeros((4, X.shape[1])), np.full(4, _ARGUMENT), 0.75, ACTIVATION)
+    return net, X, formulas.outputs(formulas.state(FLOAT64, net, X)) - size
+
+
+def _norm(ends: Sequence[Array]) -> arb:
+    """s̄ = ‖S‖ from above, from the eigenvalues of its blocks."""
+    size: arb = max(max(abs(e[0]).upper(), abs(e[-1]).upper()) for e in ends)
+    return size
+
+
+def _small(net: Network, X: Array, y: Array, ar: Ball) -> _Small:
     state = formulas.state(ar, net, X)
     r = formulas.outputs(state) - ar.array(y)
     ends = [enclose_eigenvalues(block) for block in formulas.residual_hessian(state, r)]
@@ -89,7 +125,7 @@ def _small(problem: Problem, seed: int, ar: Ball) -> _Small:
         formulas.gauss_newton_matrix(state),
         enclose_eigenvalues(formulas.ntk(state)),
         min(e[-1] for e in ends),
-        max(max(abs(e[0]).upper(), abs(e[-1]).upper()) for e in ends),
+        _norm(ends),
     )
 
 
@@ -99,31 +135,54 @@ def _nntk_eigenvalues(net: _Small, A: Array, damping: arb, ar: Ball) -> Array:
     return enclose_eigenvalues((product + product.T) / 2)
 
 
+def _bounds(b: arb, damping: arb, size: arb) -> tuple[arb, arb]:
+    """(E18) for λₖ(B) = b: what λₖ(𝓑) lies between."""
+    return b / (damping + size + b), b / (damping - size + b)
+
+
 def _sandwich(net: _Small, damping: arb, where: str, ar: Ball) -> list[Comparison]:
     """(E18): for every k the lower bound, then the upper one."""
     return [
-        Comparison(f"λ_{k + 1}(𝓑) {where}", value, relation, b / (damping + end + b), shown=False)
+        Comparison(f"λ_{k + 1}(𝓑) {where}", value, relation, bound, shown=False)
         for k, (value, b) in enumerate(zip(_nntk_eigenvalues(net, net.hessian, damping, ar), net.base, strict=True))
-        for relation, end in (("≥", net.size), ("≤", -net.size))
+        for relation, bound in zip("≥≤", _bounds(b, damping, net.size), strict=True)
     ]
 
 
 def _equality(net: _Small, damping: arb, where: str, ar: Ball) -> list[Comparison]:
     """(E18) with S dropped, where it is an equality; that has no proof, so to a relative 2⁻²⁰. True whatever γ_N > 0 is."""
     return [
-        Comparison(f"λ_{k + 1}(𝓑) without S {where}", value, relation, b / (damping + b) * side, shown=False)
+        Comparison(f"λ_{k + 1}(𝓑) without S {where}", value, relation, bound * side, shown=False)
         for k, (value, b) in enumerate(zip(_nntk_eigenvalues(net, net.gauss_newton, damping, ar), net.base, strict=True))
-        for relation, side in (("≥", 1 - _EDGE), ("≤", 1 + _EDGE))
+        for relation, bound, side in zip("≥≤", _bounds(b, damping, arb(0)), (1 - _EDGE, 1 + _EDGE), strict=True)
     ]
+
+
+def _damping(net: _Small, factor: arb) -> arb:
+    """γ_N = factor s̄, or a little more where s̄ = 0."""
+    return (factor * net.size + arb(2) ** -60).upper()
+
+
+def _both(net: _Small, factor: arb, where: str, ar: Ball) -> list[Comparison]:
+    damping = _damping(net, factor)
+    place = f"at {where}, γ_N = {float(factor):g} s̄"
+    return _sandwich(net, damping, place, ar) + _equality(net, damping, place, ar)
 
 
 def _finite_comparisons(problem: Problem, seed: int, factor: arb, bits: int) -> list[Comparison]:
     """(E18) for a small network and at most eight of the points, with γ_N = factor s̄; with S dropped it comes last."""
     ar = Ball(bits)
-    net = _small(problem, seed, ar)
-    damping = (factor * net.size + arb(2) ** -60).upper()
-    where = f"at N = 12, seed {seed}, γ_N = {float(factor):g} s̄"
-    return _sandwich(net, damping, where, ar) + _equality(net, damping, where, ar)
+    return _both(_small(*_drawn(problem, seed), ar), factor, f"N = 12, seed {seed}", ar)
+
+
+def _attained_comparisons(problem: Problem, sign: int, bits: int) -> list[Comparison]:
+    """(E18) where a side is nearly attained, the lower for `sign` 1, the upper for -1; first, that 0.99 s̄ is too small."""
+    ar = Ball(bits)
+    net, where = _small(*_aligned(problem, sign), ar), "four equal neurons"
+    found = _both(net, _FACTORS[0], where, ar)
+    side, relation = (0, "≤") if sign == 1 else (1, "≥")
+    limit = _bounds(net.base[0], _damping(net, _FACTORS[0]), _SHORT * net.size)[side]
+    return [Comparison(f"λ_1(𝓑), 0.99 s̄, {where}", found[side].number, relation, limit, shown=False), *found]
 
 
 def _limit_check(problem: Problem, effort: Effort) -> Finding:
@@ -140,10 +199,11 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
 
 
 def _finite_check(problem: Problem, effort: Effort) -> Finding:
-    """(E18), with γ_N near s̄ and far from it."""
+    """(E18), with γ_N near s̄ and far from it, and where it is nearly attained."""
     cases = [
         settle(partial(_finite_comparisons, problem, seed, factor)) for seed in range(_SEEDS[effort]) for factor in _FACTORS
     ]
+    cases += [settle(partial(_attained_comparisons, problem, sign)) for sign in (1, -1)]
     finding = conclude([c for case in cases for c in case], len(cases), "E18 holds, with equality where S is dropped")
     return replace(finding, panels=(_sandwich_panel(cases[0]),))
 
@@ -160,7 +220,7 @@ def _limit_panel(X: Array, activation: str) -> Panel:
     spectrum, k = proved_spectrum(X, activation), range(1, len(X) + 1)
     series = []
     for colour, (label, factor) in enumerate({"γ at the bound": 1, "γ 16 times as large": 16}.items()):
-        gamma = factor * spectrum.smallest.mid() * (1 - arb(_SHOWN)) / arb(_SHOWN)
+        gamma = factor * _largest_gamma(spectrum.smallest.mid(), _SHOWN)
         series.append(curve(label, k, spectrum.eigenvalues / (gamma + spectrum.eigenvalues), colour=colour))
     series.append(curve(f"ρ = {_SHOWN}", k, [arb(_SHOWN)] * len(X), style="dashed"))
     return Panel(f"limit NNTK, {activation}, {len(X)} points", "k", "λₖ(𝓑*)", tuple(series))
@@ -211,7 +271,7 @@ def _beyond(problem: Problem, seed: int, bits: int) -> list[Comparison]:
     Its upper bound λ₁(B)/(γ_N - s̄ + λ₁(B)) is not, since γ_N is far from s̄ - λ₁(B). First, that γ_N < s̄, and D is indefinite.
     """
     ar = Ball(bits)
-    net = _small(problem, seed, ar)
+    net = _small(*_drawn(problem, seed), ar)
     lowest = np.linalg.eigvalsh(np.array([[float(v.mid()) for v in row] for row in net.hessian]))[0]
     damping = arb(-float(lowest)) * (1 + _EDGE**2)
     where = f"at N = 12, seed {seed}, γ_N = {float(damping / net.size):.4g} s̄"
@@ -239,7 +299,7 @@ def control(problem: Problem, effort: Effort) -> Finding:
 CLAIM = Claim(
     id="nntk-bound",
     statement="every eigenvalue of 𝓑* is at least λ_min/(γ + λ_min), so at least ρ when γ ≤ λ_min(1-ρ)/ρ; at finite width, "
-    "with D ≻ 0, λₖ(B)/(γ_N + s̄ + λₖ(B)) ≤ λₖ(𝓑) ≤ λₖ(B)/(γ_N - s̄ + λₖ(B)) (E18)",
+    "with D ≻ 0, λₖ(B)/(γ_N + s̄ + λₖ(B)) ≤ λₖ(𝓑) ≤ λₖ(B)/(γ_N - s̄ + λₖ(B)) (E18), and not with 0.99 s̄",
     assumptions="distinct inputs; γ_N > s̄ = ‖S‖ at finite width",
     evidence=Evidence.CERTIFIED,
     check=check,

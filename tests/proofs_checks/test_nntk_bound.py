@@ -44,6 +44,47 @@ def test_e18_holds_above_its_assumption(factor: str) -> None:
     assert conclude(comparisons, 1, "").verdict is Verdict.HOLDS
 
 
+@pytest.mark.parametrize("data", ["line", "plane", "far apart", "large targets", "small targets", "zero targets"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_e18_is_nearly_attained_on_either_side(sign: int, data: str) -> None:
+    """To half a percent, so a bound that is that much too tight is refuted."""
+    _, lower, upper, *_ = settle(partial(nntk_bound._attained_comparisons, DATA[data], sign))
+    near = lower if sign == 1 else upper
+    assert near.verdict is Verdict.HOLDS
+    assert 0 < near.margin() < 0.006
+
+
+@pytest.mark.parametrize("factor", ["0.95", "1.05"])
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_residual_hessian_5_percent_off_is_refuted(side: int, factor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In either bound by itself, whether that makes it too tight or wider than need be."""
+    original = nntk_bound._bounds
+
+    def changed(b: arb, damping: arb, size: arb) -> tuple[arb, ...]:
+        return tuple(original(b, damping, size * arb(factor) if k == side else size)[k] for k in (0, 1))
+
+    monkeypatch.setattr(nntk_bound, "_bounds", changed)
+    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+
+
+def test_what_is_nearly_attained_is_so_by_half_a_percent() -> None:
+    """The 0.99 is not less than it has to be: 0.996 is too much for it to be refuted."""
+    for size, verdict in (("0.994", Verdict.HOLDS), ("0.996", Verdict.REFUTED)):
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(nntk_bound, "_SHORT", arb(size))
+            for sign in (1, -1):
+                first, *_ = settle(partial(nntk_bound._attained_comparisons, GRID, sign))
+                assert first.verdict is verdict
+
+
+@pytest.mark.parametrize("factor", ["1.0001", "0.9999"])
+def test_the_bound_on_gamma_is_resolved_to_a_ten_thousandth(factor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slack beyond that, in place of 2⁻²⁰, would not refute it."""
+    original = nntk_bound._largest_gamma
+    monkeypatch.setattr(nntk_bound, "_largest_gamma", lambda *args: original(*args) * arb(factor))
+    assert nntk_bound._limit_check(GRID, Effort.QUICK).verdict is Verdict.REFUTED
+
+
 REPLACED = {
     "0": lambda solved: 0 * solved,
     "a thousandfold": lambda solved: 1000 * solved,
@@ -127,9 +168,19 @@ def test_finite_width_notices_that_the_hessian_is_not_the_one_whose_residual_par
     assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.REFUTED
 
 
-@pytest.mark.parametrize("change", [lambda S: S / 2, lambda S: S[:, ::-1, ::-1]])
-def test_e18_is_true_of_any_block_diagonal_symmetric_matrix(change, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So no consistent fault in S itself is noticed here: `push-through` and `indefinite` are there for that."""
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        (lambda S: S / 2, Verdict.HOLDS),
+        (lambda S: -S, Verdict.REFUTED),
+        (lambda S: S[:, ::-1, ::-1], Verdict.REFUTED),
+    ],
+    ids=["half", "sign", "reversed"],
+)
+def test_e18_is_true_of_any_block_diagonal_symmetric_matrix(change, verdict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So its size is noticed by other claims alone (`push-through`), its directions where (E18) is nearly attained."""
     original = formulas.residual_hessian
     monkeypatch.setattr(formulas, "residual_hessian", lambda s, r: change(original(s, r)))
-    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is Verdict.HOLDS
+    assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is verdict
+    drawn = settle(partial(nntk_bound._finite_comparisons, GRID, 0, arb(2)))
+    assert conclude(drawn, 1, "").verdict is Verdict.HOLDS

@@ -16,6 +16,7 @@ from nntk_proofs_checks.tried import of_spectral_decay
 from nntk_reference import FLOAT64, InitialLaw, Verdict, activation, limit_ntk
 
 NAMES = of_spectral_decay(Effort.FULL)
+FOUR = np.linspace(0, 1, 4)[:, None]
 
 
 def data(X: np.ndarray) -> Problem:
@@ -70,23 +71,29 @@ def test_mean_remainders_are_above_those_of_an_interpolation(name: str, k: int) 
     assert slope <= float(bound[1])
 
 
+@pytest.mark.parametrize("of_slope", [False, True], ids=["σ", "σ'"])
 @pytest.mark.parametrize("name", NAMES)
-def test_the_strip_bounds_the_average_over_w(name: str) -> None:
-    """The upper sum over |w| against quadrature of the same pointwise bound in float64: above, and not by much."""
+def test_the_strip_bounds_the_average_over_w(name: str, of_slope: bool) -> None:
+    """The upper sum over |w| against quadrature of the same pointwise bound in float64: above, and not by much.
+
+    For σ' Cauchy's estimate takes the next wider strip.
+    """
     strip, n, radius = activation(name).strip, 6, 0.5
     assert strip is not None
-    widths = [strip.half_width * (1 - 2.0**-i) for i in range(1, 10)]
+    widths = [strip.half_width * (1 - 2.0**-i) for i in range(1, 11)]
     sizes = [float(strip.bound(arb(y), certify.BALLS)[0]) for y in widths]
+    if of_slope:
+        sizes = [size / (wide - narrow) for size, (narrow, wide) in zip(sizes[1:], pairwise(widths), strict=True)]
 
     def pointwise(t: float) -> float:
         best = 1.0
-        for y, size in zip(widths, sizes, strict=True):
+        for y, size in zip(widths[:9], sizes, strict=False):
             rho = y / (t * radius) + math.hypot(1, y / (t * radius))
             best = min(best, 2 * size * rho**-n / (1 - 1 / rho))
         return best * best * math.sqrt(2 / math.pi) * math.exp(-t * t / 2)
 
     exact = integrate.quad(pointwise, 1e-9, 12, limit=500)[0]
-    bound = float(ntk_decay._analytic(strip, n, False, arb(1), 1, radius))
+    bound = float(ntk_decay._analytic(strip, n, of_slope, arb(1), 1, radius))
     assert exact <= bound <= 1.6 * exact
 
 
@@ -131,15 +138,50 @@ def test_bounds_hold_for_random_points(name: str, dim: int) -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, 3.0, -40.0])
-def test_radius_and_size_are_those_of_the_points(shift: float) -> None:
-    """Only mean|x̃|² changes when the points are moved, not the ball's radius."""
+def test_places_are_those_of_the_points(shift: float) -> None:
+    """Only |x̃|² and |x̃₀|² change when the points are moved, not |x - x₀|²."""
     X = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]) + shift
-    found = ntk_decay._bounds_for(X, "sin")
-    size = arb(float((X**2).sum(axis=1).mean() + 1))
-    expected = tail_bounds("sin", 4, 2, math.sqrt(0.5), size)
-    for (rank, bound), (other, wanted) in zip(found, expected, strict=True):
+    squares = certify.BALLS.array((X**2).sum(axis=1) + 1)
+    places = ntk_decay._Places(certify.BALLS.array(np.full(4, 0.5)), squares, arb(2 * (0.5 + shift) ** 2 + 1))
+    expected = tail_bounds("sin", 4, 2, math.sqrt(0.5), squares.sum() / 4, places)
+    for (rank, bound), (other, wanted) in zip(ntk_decay._bounds_for(X, "sin"), expected, strict=True):
         assert rank == other
         assert float(bound) == pytest.approx(float(wanted), rel=1e-9)
+
+
+def test_bounds_at_three_points_are_their_closed_forms() -> None:
+    """sin at 0, 1/2, 1: |x - x₀|² = 1/4, 0, 1/4, |x̃|² = 1, 5/4, 2, |x̃₀|² = 5/4, sup|σ^(n)| = 1.
+
+    k = 1: R of Taylor, E R² = 1/6; σ'x̃₀ by Taylor, 5/4 · 1/6, and σ'(x - x₀) by 0, 1/6.
+    k = 2: R of Chebyshev, 3/256; σ'x̃₀ likewise, 5/4 · 3/256, and σ'(x - x₀) by Taylor, 1/24.
+    """
+    first, second = (float(bound) for _, bound in ntk_decay._bounds_for(np.array([[0.0], [0.5], [1.0]]), "sin"))
+    assert first == pytest.approx(1 / 6 + (math.sqrt(5 / 24) + math.sqrt(1 / 6)) ** 2 / 3, rel=1e-9)
+    assert second == pytest.approx(3 / 256 + (math.sqrt(15 / 1024) + math.sqrt(1 / 24)) ** 2 / 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(("name", "k"), [("sin", 1), ("sin", 2), ("erf", 1), ("erf", 2), ("tanh", 1)])
+@pytest.mark.parametrize("dim", [1, 3])
+def test_taylor_remainders_are_below_their_bound_and_not_far(name: str, k: int, dim: int) -> None:
+    """Σ over the same points, by Monte Carlo; not far at points near x₀, where the k-th derivative alone counts."""
+    jets = activation(name).jets
+    rng = np.random.default_rng(0)
+    x, w, eta = 0.1 * rng.standard_normal((5, dim)), rng.standard_normal((20000, dim)), rng.standard_normal(20000)
+    centre = jets(eta, FLOAT64)
+    t = w @ x.T
+    rest = jets(t + eta[:, None], FLOAT64)[0] - sum(centre[j][:, None] * t**j / math.factorial(j) for j in range(k))
+    exact = (rest**2).mean()
+    bound = float(ntk_decay._taylor(name, k, 0)) * ((x**2).sum(axis=1) ** k).mean()
+    assert 0.1 * bound < exact < bound
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_five_times_smaller_is_refuted(name: str) -> None:
+    """At a grid and k = 1: what is checked could not be much less."""
+    X = certify.unit_interval(17).X
+    values = np.linalg.eigvalsh(limit_ntk(X, name))[::-1]
+    rank, bound = ntk_decay._bounds_for(X, name)[0]
+    assert float(bound) / (5 if name in ("sin", "tanh") else 8) < values[rank:].sum() < float(bound)
 
 
 # ------------------------------------------------------------------------------------------------------------------ the claim
@@ -157,17 +199,36 @@ def test_radius_and_size_are_those_of_the_points(shift: float) -> None:
     ],
     ids=["line", "plane", "wide plane", "far apart", "very far", "orthonormal"],
 )
-def test_claim_holds_and_says_where_the_bound_says_nothing(X: np.ndarray, informative: bool) -> None:
+def test_claim_holds_or_says_that_the_bounds_say_nothing(X: np.ndarray, informative: bool) -> None:
     result = run(CLAIM, data(X), Effort.QUICK)
-    assert result.passed, (result.finding.why, result.control.why)
-    assert ("the bound says nothing" in result.finding.why) is not informative
-    assert len(result.finding.panels) == (3 if informative else 2)
+    finding = result.finding
+    assert result.passed, (finding.why, result.control.why)
+    assert finding.applies is informative
+    assert finding.verdict is (Verdict.HOLDS if informative else Verdict.UNDECIDED)
+    assert ("the bounds say nothing about the data" in finding.why) is not informative
+    assert len(finding.panels) == (3 if informative else 2)
 
 
-def test_vacuous_comparisons_are_not_counted() -> None:
-    near = run(CLAIM, data(np.linspace(0, 1, 8)[:, None]), Effort.QUICK).finding
-    far = run(CLAIM, data(np.array([[-4.0], [0.5], [6.0]])), Effort.QUICK).finding
-    assert near.cases > far.cases
+def test_an_activation_whose_bounds_say_nothing_about_the_data_is_left_out() -> None:
+    """In the plane that of sin is the smallest, since its derivatives do not grow."""
+    X = np.random.default_rng(0).uniform(-1, 1, (20, 2))
+    finding = run(CLAIM, data(X), Effort.QUICK).finding
+    assert finding.verdict is Verdict.HOLDS
+    assert "left out: the data, erf, tanh (no bound is below" in finding.why
+
+
+def test_faults_are_refuted_where_the_bounds_say_nothing_about_the_data(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    assert planted(monkeypatch, lambda K: K * len(K), np.eye(6)) is Verdict.REFUTED
+
+
+def test_vacuous_bounds_are_not_compared() -> None:
+    """A bound counts below both the tail of the flat spectrum and λ₁, each by itself."""
+    kernel = certify.BALLS.array(np.diag([3.0, 2.5, 0.4, 0.1]))
+    spectrum = certify.LimitSpectrum(kernel, certify.BALLS.array(np.array([3.0, 2.5, 0.4, 0.1])))
+    for bound, counted in ((2.99, True), (3.01, False)):
+        assert (len(ntk_decay._against(spectrum, [(1, arb(bound))], "")) == 1) is counted
+    for bound, counted in ((1.49, True), (1.51, False)):
+        assert (len(ntk_decay._against(spectrum, [(3, arb(bound))], "")) == 1) is counted
 
 
 def test_each_activation_is_refuted_in_the_control() -> None:
@@ -201,7 +262,7 @@ def test_panels_hold_the_enclosed_spectrum() -> None:
 # -------------------------------------------------------------------------------------------------------------- planted faults
 
 
-def planted(monkeypatch: pytest.MonkeyPatch, change) -> Verdict:
+def planted(monkeypatch: pytest.MonkeyPatch, change, X: np.ndarray = FOUR) -> Verdict:
     original = certify.enclose_limit_ntk
 
     def faulty(X, activation, *, bits, law):
@@ -209,7 +270,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, change) -> Verdict:
         return type(limit)(change(limit.kernel), limit.error, limit.proved, limit.method)
 
     monkeypatch.setattr(certify, "enclose_limit_ntk", faulty)
-    return run(CLAIM, data(np.linspace(0, 1, 4)[:, None]), Effort.QUICK).finding.verdict
+    return run(CLAIM, data(X), Effort.QUICK).finding.verdict
 
 
 def _white_noise(K: np.ndarray) -> np.ndarray:

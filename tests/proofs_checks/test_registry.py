@@ -15,8 +15,8 @@ from tests.proofs_checks.problems import DATA, SHAPES, line, passed
 
 SETTINGS = Path(__file__).parents[2] / "pyproject.toml"
 
-IN_TESTS_OF_THEIR_OWN = ("positive-definite", "vanishing-gamma")
-"""Which check the same on these data sets, and more."""
+IN_TESTS_OF_THEIR_OWN = ("ntk-decay", "positive-definite", "vanishing-gamma")
+"""Which check the same on data sets like these, and more."""
 
 
 def test_claims_are_registered_under_their_ids_and_say_what_they_say() -> None:

@@ -1,27 +1,176 @@
-"""The two points of `exponential` at finite width: modes that differ, or none."""
+"""`exponential` at finite width: what of the data is within reach, the rate it is held against, and what it notices.
+
+Steps that it refutes are in `training_faults`, and run by `test_faults`.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nntk_proofs_checks import Effort, training_runs
-from tests.proofs_checks.problems import problem
+from nntk_proofs_checks import Effort, Finding, training_runs
+from nntk_reference import Verdict
+from tests.proofs_checks.problems import DATA, problem
+from tests.proofs_checks.training_faults import stepped
+
+SPREAD = {
+    "far apart": np.linspace(0, 10, 8)[:, None],
+    "opposite": np.array([[-1.0], [0.0], [1.0]]),
+    "six dimensions": np.random.default_rng(9).standard_normal((30, 6)),
+}
 
 
-@pytest.mark.parametrize(
-    "X",
-    [np.linspace(0, 10, 8)[:, None], np.array([[-1.0], [0.0], [1.0]]), np.random.default_rng(9).standard_normal((30, 6))],
-    ids=["far apart", "opposite", "six dimensions"],
-)
-def test_the_two_points_of_the_finite_width_runs_have_modes_that_differ(X: np.ndarray) -> None:
-    case = training_runs._case(problem(X, np.ones(len(X))))
+def check(name: str = "line", effort: Effort = Effort.QUICK) -> Finding:
+    return training_runs.newton_runs(DATA[name], effort)
+
+
+@pytest.mark.parametrize("X", SPREAD.values(), ids=SPREAD)
+def test_the_two_points_of_the_control_have_modes_that_differ(X: np.ndarray) -> None:
+    case = training_runs._pair(problem(X, np.ones(len(X))))
     assert case is not None
-    assert 0 < case.slow <= 0.35 * case.fast
-    assert case.width < 2**16
+    values = case.modes[0]
+    assert 0 < values[0] <= 0.1 * values[1]
+    descent, newton = training_runs._descent(case), training_runs._newton(case, 1.0)
+    assert descent.factor(values)[0] >= 0.9 > newton.factor(values)[0] == pytest.approx(0.8)
+    assert case.width < 2**14
 
 
 def test_equal_inputs_have_no_such_points() -> None:
     same = problem(np.ones((3, 2)), np.arange(3.0))
-    assert training_runs._case(same) is None
+    assert training_runs._pair(same) is None
     assert not training_runs.newton_runs(same, Effort.QUICK).applies
+    assert not training_runs.gradient_descent_runs(same, Effort.QUICK).applies
+
+
+def test_as_many_points_as_the_width_allows() -> None:
+    """Each point is the furthest from those before; one more would need more neurons than there are."""
+    data = problem(SPREAD["six dimensions"], np.arange(30.0))
+    X = training_runs.standardized(data, 30).X
+    order = training_runs._spread(X)
+    for k in range(1, len(order)):
+        distance = np.linalg.norm(X[:, None] - X[order[:k]], axis=2).min(axis=1)
+        assert distance[order[k]] == distance.max()
+    sizes = []
+    for widest in (2**11, 2**13, 2**15):
+        case = training_runs._within_reach(data, widest)
+        assert case is not None
+        M = len(case.problem.y)
+        assert 4 * case.width <= widest < 4 * training_runs._of(training_runs.standardized(data, 30), order[: M + 1]).width
+        assert (X[order[:M]] == case.problem.X).all()
+        assert np.linalg.norm(case.problem.y) == pytest.approx(1)
+        sizes.append(M)
+    assert 2 < sizes[0] < sizes[1] < sizes[2]
+
+
+def test_points_too_near_each_other_are_out_of_reach() -> None:
+    found = training_runs.newton_runs(problem([[0.5], [0.501], [0.502]], [1, 2, 3]), Effort.QUICK)
+    assert not found.applies
+    assert "out of reach" in found.why
+
+
+def test_the_derivative_is_that_of_the_trajectory() -> None:
+    """Against a difference quotient, with α = 1/2 and for gradient descent; two eigenvalues agree but for 1e-9."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    rng = np.random.default_rng(0)
+    direction = rng.standard_normal((3, 3))
+    direction = direction + direction.T
+    values = np.array([0.3, 0.3 + 1e-9, 1.0])
+    for method in (training_runs._newton(case, 0.5), training_runs._descent(case)):
+
+        def end(t: float, method: training_runs._Method = method) -> np.ndarray:
+            found, vectors = np.linalg.eigh(np.diag(values) + t * direction)
+            return (vectors * method.factor(found) ** training_runs._STEPS) @ vectors.T
+
+        quotient = (end(1e-5) - end(-1e-5)) / 2e-5
+        assert training_runs._derivative(values, method) * direction == pytest.approx(quotient, abs=1e-7)
+
+
+def test_what_the_kernel_adds_explains_most_of_the_spread() -> None:
+    """By a factor of 8 at least: without it the interval could not tell γ from 1.05 γ."""
+    case = training_runs._within_reach(DATA["line"], 2**12)
+    assert case is not None
+    runs = training_runs._runs(case, case.slowest, 12, training_runs._newton(case, 0.5))
+    assert ((runs.logs - runs.first).std(axis=1) < runs.logs.std(axis=1) / 8).all()
+
+
+@pytest.mark.parametrize("power", [0.8, 1.0, 1.6, 5.0])
+@pytest.mark.parametrize("size", [-1e-2, 1e-2])
+def test_the_limit_is_inside_whatever_the_power(power: float, size: float) -> None:
+    N, rng = np.array([1.0, 4.0]), np.random.default_rng(1)
+    numbers = 0.3 + size * N[:, None] ** -power + 1e-6 * rng.standard_normal((2, 12))
+    assert 0.3 in training_runs._at_infinity(numbers)
+
+
+@pytest.mark.parametrize("power", [0.2, 0.4])
+def test_slower_powers_are_not_what_it_is_for(power: float) -> None:
+    """A loosened interval would contain the limit here as well: E21 is used."""
+    N, rng = np.array([1.0, 4.0]), np.random.default_rng(1)
+    numbers = 0.3 + 1e-2 * N[:, None] ** -power + 1e-6 * rng.standard_normal((2, 12))
+    assert 0.3 not in training_runs._at_infinity(numbers)
+
+
+def test_the_rate_is_that_of_the_statement() -> None:
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    low, gamma = case.modes[0][0], case.gamma
+    for alpha in (1.0, 0.5):
+        for off in (1.0, 1.05, 1 / 1.5):
+            assert training_runs._log_rate(alpha, off) == pytest.approx(math.log(1 - alpha * low / (off * gamma + low)))
+
+
+@pytest.mark.parametrize("name", ["plane", "zero targets"])
+def test_holds_and_says_how_many_points(name: str) -> None:
+    found = check(name)
+    assert found.verdict is Verdict.HOLDS, found.why
+    assert f"of {len(DATA[name].y)} points within reach" in found.why
+
+
+def test_the_datas_own_targets_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that learns the slowest mode at its rate and the others not at all."""
+    monkeypatch.setattr(training_runs, "_newton", stepped(lambda case: {"only": case.slowest})(training_runs._newton))
+    found = check()
+    assert found.verdict is Verdict.REFUTED
+    assert "the data's targets" in found.why
+
+
+def test_a_limit_kernel_that_is_wrong_is_not_taken_away_with_the_control_variate(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = training_runs.kernel
+    monkeypatch.setattr(training_runs, "kernel", lambda data: 1.5 * original(data))
+    found = check()
+    assert found.verdict is Verdict.REFUTED
+
+
+def _runs_of_spread(half: float) -> training_runs._Runs:
+    """Made-up runs at the rate for α = 1/2, with control variates 0, whose intervals reach that far to both sides."""
+    z = np.random.default_rng(0).standard_normal(12)
+    z = (z - z.mean()) / z.std(ddof=1)
+    unit = np.stack([0 * z, z])
+    found = training_runs._at_infinity(unit)
+    logs = training_runs._log_rate(0.5) + half / ((found.high - found.low) / 2) * unit
+    errors = np.exp(training_runs._STEPS * logs)[:, :, None] * np.ones(training_runs._STEPS + 1)
+    return training_runs._Runs(errors, 0 * logs)
+
+
+@pytest.mark.parametrize(("half", "verdicts"), [(0.003, "HH"), (0.006, "UH"), (0.025, "UH"), (0.04, "UU")])
+def test_what_the_interval_has_to_exclude(half: float, verdicts: str) -> None:
+    """γ 5 % larger is 0.0043 from the rate, 1.5 times as large 0.031: an interval that is wider is undecided."""
+    rates = training_runs._along_slowest(_runs_of_spread(half), "", 0.5)
+    assert [rate.verdict for rate in rates] == [{"H": Verdict.HOLDS, "U": Verdict.UNDECIDED}[v] for v in verdicts]
+
+
+@pytest.mark.control
+def test_the_control_is_refuted_for_its_reason() -> None:
+    """Newton in the place of gradient descent is not refuted, and neither noise nor no motion counts."""
+    case = training_runs._pair(DATA["line"])
+    assert case is not None
+    newton, descent = training_runs._newton(case, 1.0), training_runs._descent(case)
+    assert training_runs._held_against_newton(case, newton, 12).verdict is Verdict.HOLDS
+    assert training_runs._held_against_newton(case, descent, 12).verdict is Verdict.REFUTED
+    still = replace(descent, step=lambda *args: 0 * descent.step(*args))
+    assert training_runs._held_against_newton(case, still, 12).verdict is Verdict.UNDECIDED
+    wild = replace(descent, step=lambda *args: -descent.step(*args))
+    found = training_runs._held_against_newton(case, wild, 12)
+    assert found.verdict is Verdict.UNDECIDED
+    assert "not for the reason stated" in found.why

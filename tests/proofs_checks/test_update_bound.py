@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from nntk_proofs_checks import Effort, Finding, update_bound
 from nntk_proofs_checks.ensemble import draw_network
 from nntk_proofs_checks.wide import states
-from nntk_reference import Ball, Verdict, formulas
+from nntk_reference import FLOAT64, Ball, Verdict, formulas
 from tests.proofs_checks.problems import DATA
 
 
@@ -90,10 +94,82 @@ def test_update_that_is_a_little_too_long_is_noticed(monkeypatch: pytest.MonkeyP
     assert check().verdict is Verdict.REFUTED
 
 
-def test_large_residual_of_the_solver_leaves_it_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bound", "verdict"), [(1e-3, Verdict.UNDECIDED), (1e-11, Verdict.HOLDS)])
+def test_the_proved_residual_counts(bound: float, verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the measured one, which may lie below the exact one."""
     original = update_bound.newton_step
-    monkeypatch.setattr(update_bound, "newton_step", lambda *a, **k: replace(original(*a, **k), residual=1e-3))
-    assert check().verdict is Verdict.UNDECIDED
+    changed = lambda *a, **k: replace(original(*a, **k), residual=0.0, residual_bound=bound)  # noqa: E731
+    monkeypatch.setattr(update_bound, "newton_step", changed)
+    assert check().verdict is verdict
+
+
+def test_steps_without_a_proved_residual_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = update_bound.newton_step
+
+    def unproved(net: Any, X: Any, *args: Any, **options: Any) -> Any:
+        found = original(net, X, *args, **options)
+        return replace(found, residual_bound=math.inf) if len(X) in few else found
+
+    monkeypatch.setattr(update_bound, "newton_step", unproved)
+    few = {2}
+    found = check()
+    assert found.verdict is Verdict.HOLDS
+    assert "left out: 2 steps without a proved residual" in found.why
+    few = {1, 2, 8}
+    found = check()
+    assert found.verdict is Verdict.HOLDS  # of the small networks
+    assert "left out: wide networks (no step has a proved residual)" in found.why
+
+
+def test_the_ends_are_as_far_apart_as_the_proved_residual_says() -> None:
+    data = DATA["line"]
+    net = draw_network(data, 0.6, 256, 0)
+    X, y = data.X, data.y
+    gamma = 1.25 * update_bound.sufficient_gamma(update_bound.to_torch(net), torch.tensor(X), torch.tensor(y))
+    original = update_bound.newton_step
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        spread = []
+        for bound in (1e-9, 1e-8):
+            monkeypatch.setattr(
+                update_bound, "newton_step", lambda *a, b=bound, **k: replace(original(*a, **k), residual_bound=b)
+            )
+            ratio = update_bound._ratio(net, X, y, gamma, 1.0, "")
+            assert ratio is not None
+            spread.append(ratio.high - ratio.low)
+    assert spread[1] == pytest.approx(10 * spread[0], rel=0.1)
+
+
+# ------------------------------------------------------------------------------------------------- states, and what is attained
+
+
+def _ratios(data: str = "line") -> list[tuple[float, float, float]]:
+    """(|Δᵢ|/bound, s̄/γ_N, λ₁(B)/γ_N) at the six states of a network of 1024 neurons."""
+    problem = DATA[data]
+    net = draw_network(problem, 0.9, 1024, 0)
+    out = []
+    for state in update_bound._states(net, problem.X, problem.y, partial(update_bound._least_gamma, net)):
+        needed = update_bound._least_gamma(net, state.X, state.y)
+        gamma = state.factor * max(needed, state.kernel)
+        ratio = update_bound._ratio(net, state.X, state.y, gamma, state.alpha, "")
+        assert ratio is not None
+        assert ratio.high - ratio.low < 1e-6
+        J = formulas.jacobian(formulas.state(FLOAT64, net, state.X)).reshape(len(state.X), -1)
+        largest = np.linalg.norm(J, 2) ** 2 / len(state.X) * net.width ** (2 * net.beta - 1)
+        out.append((ratio.high, needed / gamma, largest / gamma))
+    return out
+
+
+def test_states_are_what_they_are_for() -> None:
+    near, further, one, curved, equal, fitted = _ratios()
+    assert near[1] > 0.7
+    assert near[2] > 0.5  # neither S nor JᵀJ/M may be left out of H + γ_N I
+    assert 0.15 < further[1] < 0.3
+    assert one[0] > 0.98
+    assert max(one[1:]) < 0.02
+    assert curved[0] > 0.98  # attained along the weakest direction of a Dᵢ
+    assert curved[1] == pytest.approx(0.8)
+    assert equal[0] > 0.95
+    assert fitted[0] == pytest.approx(0.5**0.5, abs=0.01)
 
 
 def test_gamma_below_the_condition_is_not_called_holds(monkeypatch: pytest.MonkeyPatch) -> None:
