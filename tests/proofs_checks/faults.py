@@ -389,8 +389,8 @@ FAULTS: dict[str, Fault] = {
             undecided="indefinite",
             holds="nntk-bound",
         ),
-        "`indefinite` and (E18) hold for any J, but the states made to attain k - M do not attain it with this one. The measured "
-        "claims take J from the accelerated package.",
+        "`indefinite` and (E18) hold for any J, but the states made to attain k - M do not attain it with this one. The "
+        "measured claims take J from the accelerated package.",
     ),
     "reference: γ_N = γ": Fault(
         formulas,
