@@ -7,6 +7,7 @@ import pytest
 
 from nntk_proofs_checks import CLAIMS, Effort, indefinite, run
 from nntk_reference import Ball, Verdict, activations, formulas, linalg, sample_network
+from nntk_reference.arithmetic import NotProved
 from tests.proofs_checks.problems import line, plane, problem
 
 
@@ -193,3 +194,19 @@ def test_efforts_reach_what_is_documented() -> None:
     assert not indefinite.check(line(65), Effort.QUICK).applies
     assert indefinite._MOST_POINTS == {Effort.QUICK: 64, Effort.DEFAULT: 96, Effort.FULL: 256}
     assert min(indefinite._DRAWS.values()) >= 2 * 3 * 2 * 2
+
+
+def test_a_slope_counts_by_any_of_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At x = 0 only that of the bias is not 0; and a witness that is not found leaves nothing proved, not less."""
+    net = sample_network(6, 1, beta=0.75, seed=0)
+    found = indefinite._case(net, np.zeros((1, 1)), np.ones(1), 128, net.parameters)
+    assert found.required == 5
+    assert found.verdict is Verdict.HOLDS
+
+    def none(*args: object) -> int:
+        raise NotProved("planted")
+
+    monkeypatch.setattr(indefinite, "_proved_negative", none)
+    wide = indefinite._case(net, np.zeros((1, 1)), np.ones(1), 128, 0)
+    assert wide.least == 0
+    assert wide.reason.endswith(": planted")

@@ -175,6 +175,15 @@ def test_the_damping_is_held_to_its_rounding(error: float, verdict: Verdict) -> 
     taken = newton_step(net, X, y, gamma)
     state = positive_definite._state(net, gamma, needed, replace(taken, damping=taken.damping * (1 + error)))
     assert state.verdict is verdict
+    # the exact λ_min/γ_N, from either end of the threshold
+    assert 1 - needed.upper / gamma <= state.margin <= 1 - needed.lower / gamma
+
+
+def test_small_networks_have_several_points() -> None:
+    """Half as many as neurons, so that H can be indefinite; the first and the last of the data among them."""
+    width, X, y = positive_definite._points(DATA["line"], Effort.QUICK)
+    assert (width, len(X), len(y)) == (12, 6, 6)
+    assert {0.0, 1.0} <= set(X[:, 0])
 
 
 # ---------------------------------------------------------------------------------------------------------------- the control
