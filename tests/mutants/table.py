@@ -95,6 +95,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[0, 0]) else None",
         "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[(-1), 0]) else None",
     ): "E has one row there, which is its first and its last",
+    (
+        "nntk_proofs_checks.training_runs",
+        "distance = np.linalg.norm(X - X[order[0]], axis=1)",
+        "distance = np.linalg.norm(X - X[order[(-1)]], axis=1)",
+    ): "the order has one point there, which is its first and its last",
+    (
+        "nntk_proofs_checks.training_runs",
+        "near = np.abs(gap) <= 1e-6 * values[-1]",
+        "near = np.abs(gap) < 1e-6 * values[-1]",
+    ): "at equality the derivative and the divided difference agree to the tolerance",
 }
 """Survivors that no test can notice: (module, the line, the line with the change) to the reason.
 
