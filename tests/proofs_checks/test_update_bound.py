@@ -14,7 +14,7 @@ import torch
 from nntk_proofs_checks import Effort, Finding, update_bound
 from nntk_proofs_checks.ensemble import draw_network
 from nntk_proofs_checks.wide import states
-from nntk_reference import FLOAT64, Ball, Verdict, formulas
+from nntk_reference import FLOAT64, Ball, Verdict, formulas, hessian, regularization
 from tests.proofs_checks.problems import DATA
 
 
@@ -140,6 +140,40 @@ def test_the_ends_are_as_far_apart_as_the_proved_residual_says() -> None:
 
 
 # ------------------------------------------------------------------------------------------------- states, and what is attained
+
+
+def test_the_ends_contain_the_exact_ratio_of_a_step_that_errs_as_far_as_its_residual_allows() -> None:
+    """An error along the weakest direction of H + γ_N I; its bound is less than twice as large.
+
+    One neuron and one point, so that ‖J‖ is its Frobenius norm, with a small residual, so that JᵀJ is most of H.
+    """
+    data = DATA["line"]
+    net = draw_network(data, 0.6, 1, 0)
+    X = data.X[-1:]
+    y = formulas.outputs(formulas.state(FLOAT64, net, X)) - 0.1
+    gamma = 1.25 * update_bound._least_gamma(net, X, y)
+    damping = float(regularization(gamma, net.width, net.beta))
+    A = hessian(net, X, y) + damping * np.eye(net.width * 3)
+    s = formulas.state(FLOAT64, net, X)
+    g = formulas.jacobian(s).reshape(len(X), -1).T @ (formulas.outputs(s) - y) / len(X)
+    exact = -np.linalg.solve(A, g)
+    values, vectors = np.linalg.eigh(A)
+    error = 3 * np.linalg.norm(exact) * vectors[:, 0]
+    wrong = exact + error
+    residual = values[0] * np.linalg.norm(error) / (values[-1] * np.linalg.norm(wrong) + np.linalg.norm(g))
+    original = update_bound.newton_step
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        changed = torch.tensor(wrong.reshape(-1, 3))
+        monkeypatch.setattr(
+            update_bound, "newton_step", lambda *a, **k: replace(original(*a, **k), update=changed, residual_bound=residual)
+        )
+        far = update_bound._ratio(net, X, y, gamma, 1.0, "")
+    sound = update_bound._ratio(net, X, y, gamma, 1.0, "")
+    assert far is not None
+    assert sound is not None
+    assert far.low <= sound.high
+    middle, off = (far.high + far.low) / 2, (far.high - far.low) / 2
+    assert middle - sound.high <= off < 2 * middle
 
 
 def _ratios(data: str = "line") -> list[tuple[float, float, float]]:
