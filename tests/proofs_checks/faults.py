@@ -580,8 +580,8 @@ FAULTS: dict[str, Fault] = {
         "sample_network",
         _drawn(lambda net: (abs(net.c), net.w, net.eta)),
         marks(
-            holds="push-through positive-definite indefinite vanishing-updates linearization limit-equation nntk-bound exponential "
-            "vanishing-gamma initial-fluctuations sharp-rate"
+            holds="push-through positive-definite indefinite vanishing-updates linearization limit-equation nntk-bound "
+            "exponential vanishing-gamma initial-fluctuations sharp-rate"
         ),
         "E[c²] is 1/3 as before and tanh is odd, so (E19), (E20) and (E21) are true of this law, too.",
     ),
@@ -603,8 +603,8 @@ FAULTS: dict[str, Fault] = {
         _drawn(_twice),
         marks(
             refuted="initial-fluctuations",
-            holds="push-through positive-definite indefinite vanishing-updates linearization limit-equation nntk-bound exponential "
-            "vanishing-gamma sharp-rate",
+            holds="push-through positive-definite indefinite vanishing-updates linearization limit-equation nntk-bound "
+            "exponential vanishing-gamma sharp-rate",
         ),
         "The certified claims hold for every network; the exponents do not see that the fluctuations are √2 times larger. "
         "Only the constant in (E20) does.",
@@ -779,7 +779,8 @@ FAULTS: dict[str, Fault] = {
             refuted="push-through vanishing-updates exponential sharp-rate",
             holds="positive-definite linearization limit-equation",
         ),
-        "`linearization` measures the curvature of f along whatever path; `limit-equation` tells α from one 10 % away, not 1 %.",
+        "`linearization` measures the curvature of f along whatever path. `limit-equation` tells α from one that is "
+        "10 % away, not 1 %.",
     ),
     "accelerated: the first neuron is not updated": Fault(
         step,
