@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
 
 import nntk_reference as reference
 from nntk.strategies import problems
-from nntk_accelerated import ACTIVATIONS, bounds, stream
+from nntk_accelerated import ACTIVATIONS, ShallowNet, bounds, stream
+from nntk_accelerated.instance import Instance, instance
 from tests.accelerated.comparison import MODES, PRECISE, Case, Example, exact, prepared, rounded, seeded, spectral_norm_upper
+from tests.weakened import Term, check_tight, every
 
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]
 
@@ -81,3 +87,371 @@ def test_the_jacobian_bound_is_near() -> None:
         task, _, _ = prepared(case, "float64")
         norm = np.linalg.norm(reference.jacobian(case.net, case.X))
         assert norm <= bounds.jacobian_bound(task) <= 20 * norm
+
+
+# ----------------------------------------------------------------------------- every term where it is the largest, and attained
+#
+# Random cases come to 1e-2 … 1e-5 of a rounding bound: errors average out, and torch's functions are better than
+# `activations.ERROR`. So errors are planted here at the limit of the model, all of one sign: jets off by exactly ERROR units,
+# sums in which each addition loses just less than half a unit, underflow flushed to zero; with one neuron and one point, where
+# the norms' inequalities are equalities. u is float32's unit roundoff, and truth is float64.
+
+U = 2.0**-24
+HALF = 0.99 * U  # what is lost when it is added to 1
+TINY = float(torch.finfo(torch.float32).tiny)
+STEEP = 1024.0  # |z|: so large that the argument's error counts, not the jets'
+DEEP = 30  # dimension of x there: that many additions, each of which loses half a unit
+
+
+@dataclass(frozen=True)
+class Planted(Instance):
+    """An instance whose jets are `rule` of a z that is summed in order."""
+
+    rule: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
+
+    def jets(self, part: slice | torch.Tensor, order: int) -> tuple[torch.Tensor, ...]:
+        x, w = self.X1[:, 1:], self.w[part].to(self.dtype)
+        z = x[:, :1] * w[:, 0]
+        for k in range(1, w.shape[1]):
+            z = z + x[:, k : k + 1] * w[:, k]
+        assert self.rule is not None
+        return tuple(v.to(self.dtype) for v in self.rule(z + self.eta[part].to(self.dtype)))[: order + 1]
+
+
+def planted(
+    rule: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+    limits: tuple[float, float, float, float],
+    *,
+    c: Any = (1.0,),
+    w: Any = ((0.0,),),
+    eta: Any = (0.0,),
+    X: Any = ((0.0,),),
+    y: Any = (0.0,),
+    dtype: torch.dtype = torch.float32,
+) -> Planted:
+    """A small network with jets by `rule`, whose derivatives' bounds are `limits`."""
+    parameters, data = ([torch.tensor(np.array(v), dtype=dtype) for v in values] for values in ((c, w, eta), (X, y)))
+    task = instance(ShallowNet.from_arrays(*parameters, beta=0.75, activation="tanh"), *data, chunk=1)
+    entry = replace(ACTIVATIONS["tanh"], bounds=lambda t: limits)
+    return Planted(**{**vars(task), "activation": entry, "lanes": 1}, rule=rule)
+
+
+def constant(*jets: float) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    return lambda z: tuple(torch.full_like(z, v) for v in jets)
+
+
+def steep(*powers: float, c: float, y: float = 0.0, limits: tuple[float, float, float, float]) -> tuple[Planted, float]:
+    """(task, error of z) at z = STEEP as computed, with σ^(k) = powers[k] · (z - STEEP): that power is what errs."""
+    task = planted(
+        lambda z: tuple(p * (z - STEEP) if p else torch.zeros_like(z) for p in powers),
+        limits,
+        c=(c,),
+        w=((STEEP, *[STEEP * HALF] * (DEEP - 1)),),
+        eta=(STEEP * HALF,),
+        X=((1.0,) * DEEP,),
+        y=(y,),
+    )
+    off = float(task.w.double().sum() + task.eta.double().sum()) - STEEP
+    assert off > (DEEP - 0.5) * STEEP * U
+    return task, off
+
+
+def slow(rule: tuple[float, float, float], limits: tuple[float, float, float, float]) -> Planted:
+    """A sum over 1024 neurons, each of which loses half a unit of the first one's output 1."""
+    return planted(
+        constant(*rule), limits, c=(1.0, *[HALF] * 1023), w=((0.0,),) * 1024, eta=(0.0,) * 1024, X=((0.0,),), y=(0.0,)
+    )
+
+
+def residual_of(task: Instance) -> torch.Tensor:
+    return stream.outputs(task) - task.y
+
+
+SINGLE = slice(0, 1)
+EXACT = 2.0**-16  # a jet so small that errors relative to it do not count: what errs is ERROR units of 1
+OFF = 16 * U
+
+
+def reach_case(w: float, eta: float) -> Callable[[], float]:
+    def ratio() -> float:
+        task = planted(constant(0, 0, 0), (0, 0, 0, 0), w=((w,),), eta=(eta,), X=((1.0,),))
+        return abs(w + eta) / float(bounds._reach(task, SINGLE)[0])
+
+    return ratio
+
+
+def argument_case() -> float:
+    task, off = steep(1.0, c=0.0, limits=(0, 1, 0, 0))
+    assert float(task.jets(SINGLE, 0)[0]) == 0
+    return off / float(bounds._reach(task, SINGLE)[1])
+
+
+def norm_case(sigma: float, slope: float, c: float, points: int = 1) -> Callable[[], float]:
+    def ratio() -> float:
+        X = ((2.0,),) * points
+        task = planted(constant(sigma, slope, 0), (sigma, slope, 0, 0), c=(c,), X=X, y=(0.0,) * points)
+        exact_norm = np.sqrt(points * (sigma**2 + c**2 * slope**2 * 5))
+        return exact_norm / float(bounds.jacobian_norms(task, SINGLE)[0])
+
+    return ratio
+
+
+def jacobian_argument_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        task, off = steep(*[float(i == k) for i in range(3)], c=1000.0 * k, limits=(0, float(k == 0), float(k == 1), 0))
+        error = off * (1000 * np.sqrt(1 + DEEP) if k else 1)
+        return error / float(bounds.jacobian_norms(task, SINGLE)[1])
+
+    return ratio
+
+
+def jacobian_unit_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        values = [EXACT * (i == k) for i in range(3)]
+        task = planted(constant(*values), (values[0], values[1], 0, 0), c=(1000.0 * k,))
+        return OFF * (1000 if k else 1) / float(bounds.jacobian_norms(task, SINGLE)[1])
+
+    return ratio
+
+
+def four_case() -> float:
+    task = planted(constant(1, 0, 0), (1, 0, 0, 0), c=(0.0,) * 4, w=((0.0,),) * 4, eta=(0.0,) * 4)
+    return 2 * 4**-0.75 / bounds.jacobian_bound(task)
+
+
+def residual_argument_case() -> float:
+    task, off = steep(1.0, c=1.0, limits=(0, 1, 0, 0))
+    r = residual_of(task)
+    return off / bounds.residual_error(task, r)
+
+
+def residual_unit_case() -> float:
+    task = planted(constant(EXACT + OFF, 0, 0), (EXACT, 0, 0, 0))
+    r = residual_of(task)
+    return abs(float(r) - EXACT) / bounds.residual_error(task, r)
+
+
+def residual_sum_case() -> float:
+    task = slow((1, 0, 0), (1, 0, 0, 0))
+    r = residual_of(task)
+    return (float(task.c.double().sum()) * task.scale - float(r)) / bounds.residual_error(task, r)
+
+
+def residual_target_case() -> float:
+    task = planted(constant(1, 0, 0), (1, 0, 0, 0), c=(HALF,), y=(-1.0,))
+    r = residual_of(task)
+    return (1 + float(task.c.double()) - float(r.double())) / bounds.residual_error(task, r)
+
+
+def flushed(case: Callable[[], float]) -> Callable[[], float]:
+    """The case where the processor flushes numbers below the normal ones to zero."""
+
+    def ratio() -> float:
+        if not torch.set_flush_denormal(True):
+            pytest.skip("this processor does not flush denormal numbers")
+        try:
+            return case()
+        finally:
+            torch.set_flush_denormal(False)
+
+    return ratio
+
+
+def residual_underflow_case() -> float:
+    # c σ is just below the normal numbers, and 24 units of c far below
+    c, sigma = 1.98 * 2.0**-115, 2.0**-12
+    task = planted(constant(sigma, 0, 0), (sigma, 0, 0, 0), c=(c,))
+    r = residual_of(task)
+    assert float(r) == 0
+    return c * sigma / bounds.residual_error(task, r)
+
+
+def h(s: float, kappa: float, q2: float = 1.0) -> float:
+    return 0.5 * (kappa * q2 + float(np.sqrt(kappa**2 * q2**2 + 4 * s**2 * q2)))
+
+
+def rho_residual_case() -> float:
+    task, off = steep(1.0, c=1.0, limits=(0, 1, 0, 0))
+    task = replace(task, rule=lambda z: (z - STEEP, torch.ones_like(z), torch.zeros_like(z)))
+    r = residual_of(task)
+    assert float(r) == 0
+    return off * h(1, 0, 1 + DEEP) / bounds.rho_bound(task, r)
+
+
+def rho_argument_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        # σ = 0: the residual is -y
+        task, off = steep(
+            *[float(i == k) for i in range(3)], c=float(k == 2), y=-1.0, limits=(0, 0, float(k == 1), float(k == 2))
+        )
+        exact_rho = h(off, 0, 1 + DEEP) if k == 1 else h(0, off, 1 + DEEP)
+        return exact_rho / bounds.rho_bound(task, residual_of(task))
+
+    return ratio
+
+
+def rho_unit_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        task = planted(constant(0, 0, 0), (0, 0, 0, 0), c=(1000.0 * (k == 2),), y=(-1.0,))
+        exact_rho = h(OFF, 0) if k == 1 else h(0, 1000 * OFF)
+        return exact_rho / bounds.rho_bound(task, residual_of(task))
+
+    return ratio
+
+
+def rho_value_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        task = planted(constant(0, k == 1, k == 2), (0, 1, 1, 0), c=(1.0,), y=(-1.0,), X=((2.0,),))
+        return h(float(k == 1), float(k == 2), 5) / bounds.rho_bound(task, residual_of(task))
+
+    return ratio
+
+
+def blocks_error(task: Instance, r: torch.Tensor, slope: float, bend: float, exact_r: float) -> float:
+    """‖computed - exact‖₂ of the first neuron's block at one point, whose exact σ', σ'' and residual are given."""
+    computed = stream.block(task, stream.residual_blocks(task, r), slice(0, 1), 0.0)[:, :, 0].double()
+    x = torch.cat([task.X1[0].double(), torch.zeros(1, dtype=torch.float64)])
+    c, out = float(task.c[0]), torch.zeros(task.p, dtype=torch.float64)
+    out[-1] = 1
+    S = task.scale * exact_r * (slope * (torch.outer(out, x) + torch.outer(x, out)) + c * bend * torch.outer(x, x))
+    return float(torch.linalg.matrix_norm(computed - S, 2))
+
+
+def radius_of(task: Instance, r: torch.Tensor) -> float:
+    return float(bounds.radii(task, r).values[0])
+
+
+def radii_residual_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        jets = (1.0, float(k == 1), float(k == 2))
+        task = slow(jets, (*jets, 0))
+        r = residual_of(task)
+        exact_r = float(task.c.double().sum()) * task.scale
+        return blocks_error(task, r, jets[1], jets[2], exact_r) / radius_of(task, r)
+
+    return ratio
+
+
+def radii_argument_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        task, off = steep(
+            *[float(i == k) for i in range(3)], c=float(k == 2), y=-1.0, limits=(0, 0, float(k == 1), float(k == 2))
+        )
+        r = residual_of(task)
+        return blocks_error(task, r, off * (k == 1), off * (k == 2), 1.0) / radius_of(task, r)
+
+    return ratio
+
+
+def radii_unit_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        jets = [0.0, EXACT * (k == 1), EXACT * (k == 2)]
+        c = 1000.0 * (k == 2)
+        task = planted(constant(*(v + OFF * (v > 0) for v in jets)), (0, *jets[1:], 0), c=(c,), y=(-1.0,))
+        r = residual_of(task)
+        return blocks_error(task, r, jets[1], jets[2], 1.0) / radius_of(task, r)
+
+    return ratio
+
+
+def losing(count: int) -> tuple[np.ndarray, float]:
+    """Terms of about 1, whose sum in order loses nearly half a unit in each addition; (terms, their float32 sum)."""
+    terms, total = [], np.float32(0)
+    for _ in range(count):
+        unit = float(np.spacing(total)) if total else 0.0
+        # the next sum but for just less than half a unit
+        term = np.float32(1 + (0.5 * unit - 2.0**-23 if unit > 2.0**-22 else 0.0))
+        terms.append(term)
+        total = np.float32(total + term)
+    return np.array(terms, dtype=np.float64), float(total)
+
+
+def radii_sum_case(k: int) -> Callable[[], float]:
+    def ratio() -> float:
+        # c = 0 for σ', and σ = 0: r = -y; N = 1, σ' or σ'' = 1, x = 0: the entry of S is the mean of r
+        r, total = losing(1024)
+        task = planted(constant(0, k == 1, k == 2), (0, k == 1, k == 2, 0), c=(1.0 * (k == 2),), X=((0.0,),) * 1024, y=-r)
+        error = (r.sum() - total) / 1024
+        assert error > 1024 / 4 * U
+        return error / radius_of(task, residual_of(task))
+
+    return ratio
+
+
+def radii_underflow_case() -> float:
+    task = planted(constant(0, 0.5, 0), (0, 0.5, 0, 0), c=(0.0,), y=(-1.98 * TINY,))
+    r = residual_of(task)
+    return blocks_error(task, r, 0.5, 0.0, 1.98 * TINY) / radius_of(task, r)
+
+
+def kink_case() -> float:
+    # the sum ends where it began, and has lost a positive z on its way
+    task = planted(
+        constant(0, 0, 0),
+        (0, 0, 0, 0),
+        w=((STEEP, *[STEEP * HALF] * (DEEP - 1)),),
+        eta=(-STEEP,),
+        X=((1.0,) * DEEP,),
+    )
+    task = replace(task, activation=replace(ACTIVATIONS["relu"]), rule=lambda z: (z, z, z))
+    z = float(task.w.double().sum()) - STEEP
+    assert z > 0
+    assert float(task.jets(SINGLE, 0)[0]) == 0
+    # told to be off the kink although its side is not known: as bad as it gets
+    return 0.0 if bounds.off_kinks(task) is task else math.inf
+
+
+def block_case(entries: list[float], p: int, dtype: torch.dtype = torch.float64) -> Callable[[], float]:
+    """‖S‖_F over its bound for a block stored as `entries`: the row for c, then the lower triangle over (η, w)."""
+
+    def ratio() -> float:
+        task = planted(constant(0, 0, 0), (0, 0, 0, 0), w=((0.0,) * (p - 2),), X=((0.0,) * (p - 2),), dtype=dtype)
+        S = torch.tensor(entries, dtype=dtype)[:, None]
+        twice = [2] * (p - 1) + [1 if k == l else 2 for k in range(p - 1) for l in range(k + 1)]
+        with ctx.workprec(200):
+            true = sum((t * arb(v) * arb(v) for t, v in zip(twice, S[:, 0].tolist(), strict=True)), arb(0)).sqrt()
+            return float(true / arb(float(bounds.block_norms(task, S, SINGLE))))
+
+    return ratio
+
+
+TIGHT = [
+    Term(bounds, "_reach", "task.w[part].double().abs() @ size", reach_case(3.0, 0.0)),
+    Term(bounds, "_reach", "task.eta[part].double().abs()", reach_case(0.0, 3.0)),
+    Term(bounds, "_reach", "roundings(task.p + 2, task.dtype)", argument_case),
+    Term(bounds, "_q", "float(task.X1.double().square().sum(1).max().sqrt())", norm_case(0, 1, 1000)),
+    Term(bounds, "jacobian_norms", "torch.as_tensor(b0)", norm_case(1, 0, 0)),
+    Term(bounds, "jacobian_norms", "steep * b1)", norm_case(0, 1, 1000)),
+    Term(bounds, "jacobian_norms", "task.M**0.5", norm_case(1, 1, 1, 400)),
+    Term(bounds, "jacobian_norms", "b1 * e", jacobian_argument_case(0)),
+    Term(bounds, "jacobian_norms", "u * _most(b0)", jacobian_unit_case(0)),
+    Term(bounds, "jacobian_norms", "b2 * e", jacobian_argument_case(1)),
+    Term(bounds, "jacobian_norms", "u * _most(b1)", jacobian_unit_case(1)),
+    Term(bounds, "jacobian_bound", "float(total.sqrt())", four_case),
+    Term(bounds, "residual_error", "b1 * e", residual_argument_case),
+    Term(bounds, "residual_error", "u * _most(b0)", residual_unit_case),
+    Term(bounds, "residual_error", "depth * torch.as_tensor(b0)", residual_sum_case),
+    Term(bounds, "residual_error", "roundings(4, task.dtype)", residual_target_case),
+    Term(bounds, "residual_error", "torch.finfo(task.dtype).tiny", flushed(residual_underflow_case)),
+    Term(bounds, "rho_bound", "residual_error(task, r)", rho_residual_case),
+    Term(bounds, "rho_bound", "b3 * e", rho_argument_case(2)),
+    Term(bounds, "rho_bound", "u * _most(b2)", rho_unit_case(2)),
+    Term(bounds, "rho_bound", "b2 * e", rho_argument_case(1)),
+    Term(bounds, "rho_bound", "u * _most(b1)", rho_unit_case(1)),
+    Term(bounds, "rho_bound", "curvature.double().abs()", rho_value_case(2)),
+    Term(bounds, "rho_bound", "slope.double().abs()", rho_value_case(1)),
+    Term(bounds, "radii", "r_error * b1", radii_residual_case(1)),
+    Term(bounds, "radii", "b2 * e", radii_argument_case(1)),
+    Term(bounds, "radii", "u * _most(b1)", radii_unit_case(1)),
+    Term(bounds, "radii", "rounding * b1", radii_sum_case(1)),
+    Term(bounds, "radii", "r_error * b2", radii_residual_case(2)),
+    Term(bounds, "radii", "b3 * e", radii_argument_case(2)),
+    Term(bounds, "radii", "u * _most(b2)", radii_unit_case(2)),
+    Term(bounds, "radii", "rounding * b2", radii_sum_case(2)),
+    Term(bounds, "radii", "tiny * q * q", flushed(radii_underflow_case)),
+]
+
+
+@every(TIGHT)
+def test_ten_times_smaller_the_bound_is_exceeded(term: Term, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_tight(monkeypatch, term)

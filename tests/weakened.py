@@ -1,0 +1,57 @@
+"""Ten times smaller: one term of a function's source multiplied by a number, to see which test misses it.
+
+A bound of a rounding, truncation or aliasing error is tight in a term if some case nearly attains it: with that term a tenth of
+what it is, the case's error exceeds the bound. So each row of a table names a function, a term as it is written there, and a
+case that returns (error attained) / (bound).
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+SHARE = 0.1
+"""What a term is multiplied by: the issue asks that a bound ten times too small fails."""
+
+
+class Term(NamedTuple):
+    """A term of a bound in `owner.name` (a function of a module or a method of a class) and the case that nearly attains it."""
+
+    owner: Any
+    name: str
+    text: str
+    case: Callable[[], float]
+
+    @property
+    def told(self) -> str:
+        """What pytest calls it."""
+        return f"{self.name}: {self.text}"
+
+
+def check_tight(patch: pytest.MonkeyPatch, term: Term) -> None:
+    """The bound holds in the case, and does not with a tenth of the term."""
+    ratio = term.case()
+    assert ratio <= 1, f"{term.told}: error / bound = {ratio}"
+    weaken(patch, term)
+    weakened = term.case()
+    assert weakened > 1, f"{term.told}: error / bound = {ratio}, and {weakened} with a tenth of the term"
+
+
+def weaken(patch: pytest.MonkeyPatch, term: Term, share: float = SHARE) -> None:
+    """Put `owner.name` with the term multiplied by `share` in its place."""
+    function = getattr(term.owner, term.name)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(term.text) == 1, f"{term.text!r} stands {source.count(term.text)} times in {term.name}"
+    changed = source.replace(term.text, f"({share} * ({term.text}))")
+    found: dict[str, Any] = {}
+    exec(compile(changed, f"<{term.name}, weakened>", "exec"), function.__globals__, found)
+    patch.setattr(term.owner, term.name, found[term.name])
+
+
+def every(terms: list[Term]) -> pytest.MarkDecorator:
+    """One test a term."""
+    return pytest.mark.parametrize("term", terms, ids=[term.told for term in terms])
