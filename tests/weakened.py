@@ -42,14 +42,27 @@ def check_tight(patch: pytest.MonkeyPatch, term: Term) -> None:
 
 
 def weaken(patch: pytest.MonkeyPatch, term: Term, share: float = SHARE) -> None:
-    """Put `owner.name` with the term multiplied by `share` in its place."""
-    function = getattr(term.owner, term.name)
-    source = textwrap.dedent(inspect.getsource(function))
-    assert source.count(term.text) == 1, f"{term.text!r} stands {source.count(term.text)} times in {term.name}"
-    changed = source.replace(term.text, f"({share} * ({term.text}))")
+    """Put `owner.name` with the term multiplied by `share` in its place; «…» mark it in a text that has context."""
+    text = term.text.replace("«", "").replace("»", "")
+    marked = term.text if "«" in term.text else f"«{term.text}»"
+    source = source_of(getattr(term.owner, term.name))
+    assert source.count(text) == 1, f"{text!r} stands {source.count(text)} times in {term.name}"
+    changed = source.replace(text, marked.replace("«", f"({share} * (").replace("»", "))"))
+    patch.setattr(term.owner, term.name, compiled(getattr(term.owner, term.name), changed))
+
+
+def source_of(function: Any) -> str:
+    """Its source, or that from which `compiled` made it."""
+    return str(getattr(function, "source", None) or textwrap.dedent(inspect.getsource(function)))
+
+
+def compiled(function: Any, source: str) -> Any:
+    """The function that the source defines, where the function lives."""
     found: dict[str, Any] = {}
-    exec(compile(changed, f"<{term.name}, weakened>", "exec"), function.__globals__, found)
-    patch.setattr(term.owner, term.name, found[term.name])
+    exec(compile(source, f"<{function.__name__}, changed>", "exec"), function.__globals__, found)
+    changed = found[function.__name__]
+    changed.source = source
+    return changed
 
 
 def every(terms: list[Term]) -> pytest.MarkDecorator:

@@ -19,7 +19,7 @@ from nntk.strategies import problems
 from nntk_accelerated import ACTIVATIONS, ShallowNet, bounds, stream
 from nntk_accelerated.instance import Instance, instance
 from tests.accelerated.comparison import MODES, PRECISE, Case, Example, exact, prepared, rounded, seeded, spectral_norm_upper
-from tests.weakened import Term, check_tight, every
+from tests.weakened import Term, check_tight, compiled, every, source_of
 
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]
 
@@ -354,16 +354,14 @@ def radii_unit_case(k: int) -> Callable[[], float]:
     return ratio
 
 
-def losing(count: int) -> tuple[np.ndarray, float]:
-    """Terms of about 1, whose sum in order loses nearly half a unit in each addition; (terms, their float32 sum)."""
-    terms, total = [], np.float32(0)
+def losing(count: int, kind: Any = np.float32) -> tuple[np.ndarray, float]:
+    """Terms of about 1, whose sum in order loses nearly half a unit in each addition; (terms, their sum in that order)."""
+    terms, total, eps = [], kind(0), float(np.finfo(kind).eps)
     for _ in range(count):
         unit = float(np.spacing(total)) if total else 0.0
-        # the next sum but for just less than half a unit
-        term = np.float32(1 + (0.5 * unit - 2.0**-23 if unit > 2.0**-22 else 0.0))
-        terms.append(term)
-        total = np.float32(total + term)
-    return np.array(terms, dtype=np.float64), float(total)
+        terms.append(1 + (0.5 * unit - eps if unit > 2 * eps else 0.0))
+        total = kind(total + kind(terms[-1]))
+    return np.array(terms), float(total)
 
 
 def radii_sum_case(k: int) -> Callable[[], float]:
@@ -401,18 +399,245 @@ def kink_case() -> float:
     return 0.0 if bounds.off_kinks(task) is task else math.inf
 
 
-def block_case(entries: list[float], p: int, dtype: torch.dtype = torch.float64) -> Callable[[], float]:
-    """‖S‖_F over its bound for a block stored as `entries`: the row for c, then the lower triangle over (η, w)."""
+def block_norm(entries: list[float], p: int) -> tuple[arb, arb]:
+    """(‖S‖_F, its bound) for a block stored as `entries`: the row for c, then the lower triangle over (η, w)."""
+    task = planted(constant(0, 0, 0), (0, 0, 0, 0), w=((0.0,) * (p - 2),), X=((0.0,) * (p - 2),), dtype=torch.float64)
+    twice = [2] * (p - 1) + [1 if k == l else 2 for k in range(p - 1) for l in range(k + 1)]
+    true = sum((t * arb(v) * arb(v) for t, v in zip(twice, entries, strict=True)), arb(0)).sqrt()
+    S = torch.tensor(entries, dtype=torch.float64)[:, None]
+    return true, arb(float(bounds.block_norms(task, S, SINGLE)))
 
+
+def block_case(entries: list[float], p: int) -> Callable[[], float]:
     def ratio() -> float:
-        task = planted(constant(0, 0, 0), (0, 0, 0, 0), w=((0.0,) * (p - 2),), X=((0.0,) * (p - 2),), dtype=dtype)
-        S = torch.tensor(entries, dtype=dtype)[:, None]
-        twice = [2] * (p - 1) + [1 if k == l else 2 for k in range(p - 1) for l in range(k + 1)]
         with ctx.workprec(200):
-            true = sum((t * arb(v) * arb(v) for t, v in zip(twice, S[:, 0].tolist(), strict=True)), arb(0)).sqrt()
-            return float(true / arb(float(bounds.block_norms(task, S, SINGLE))))
+            true, bound = block_norm(entries, p)
+            return float(true / bound)
 
     return ratio
+
+
+def block_sum_case() -> float:
+    # beside the 1 of a diagonal entry, half a unit of each entry's square is lost
+    p, other = 20, (HALF / U * 2.0**-54) ** 0.5
+    entries = [0.0] * (p - 1) + [1.0] + [other] * (p * (p - 1) // 2 - 1)
+    squares = torch.tensor(entries, dtype=torch.float64)[:, None].square()
+    if float(torch.full((len(entries),), 2.0, dtype=torch.float64) @ squares) != 2:
+        pytest.skip("torch does not sum in order here")
+    with ctx.workprec(200):
+        true, bound = block_norm(entries, p)
+        return float((true - 1) / (bound - 1))
+
+
+def kink_underflow_case() -> float:
+    size = 0.99 * 2.0**-63
+    task = planted(constant(0, 0, 0), (0, 0, 0, 0), w=((size,),), X=((2.0**-63,),))
+    task = replace(task, activation=ACTIVATIONS["relu"], rule=lambda z: (z, z, z))
+    assert float(task.jets(SINGLE, 0)[0]) == 0
+    return 0.0 if bounds.off_kinks(task) is task else math.inf
+
+
+def rho_sum_case() -> float:
+    """In float64, as all of ρ is. With x = 0 and c = 0 ρ is the mean of |r|; the errors of r and σ' are taken out."""
+    r, total = losing(4096, np.float64)
+    if float(torch.from_numpy(r) @ torch.ones(len(r), 1, dtype=torch.float64)) != total:
+        pytest.skip("torch does not sum in order here")
+    slope = 1 - 24 * 2.0**-53
+    task = planted(constant(0, slope, 0), (0, 1, 0, 0), c=(0.0,), X=((0.0,),) * len(r), y=-r, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch, ctx.workprec(200):
+        patch.setattr(bounds, "residual_error", lambda task, r: 0.0)
+        bound = arb(bounds.rho_bound(task, residual_of(task)))
+        true = sum((arb(v) for v in r.tolist()), arb(0)) / len(r)
+        computed = arb(total) / len(r)
+        return float((true - computed) / (bound - computed))
+
+
+# ----------------------------------------------------------------- the parts of `residual_bound`: what is above, and what below
+
+
+def parts_of(task: Instance, **given: Any) -> dict[str, float]:
+    """The numerator and the factors of the denominator that `residual_bound` arrives at."""
+    asked = "return ratio if ratio < 1 else math.inf"
+    source = source_of(bounds.residual_bound)
+    assert source.count(asked) == 1
+    M, n = task.M, task.local
+    zero = torch.zeros(M, dtype=task.dtype)
+    usual: dict[str, Any] = {
+        "S": None, "shift": 1.0, "error": None, "h": zero, "v": zero, "left": zero, "update": torch.zeros(task.p, n),
+        "measured": 0.0, "length": 0.0, "operator": 0.0, "gradient": 0.0, "r_error": 0.0, "alpha": 1.0, "exponent": 0,
+    }  # fmt: skip
+    changed = compiled(
+        bounds.residual_bound,
+        source.replace(asked, "return dict(top=top, rayleigh=rayleigh, slope=slope, length=moved)"),
+    )
+    found: dict[str, float] = changed(task, **{**usual, **given})
+    return found
+
+
+def vector(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def column(*values: float) -> torch.Tensor:
+    return vector(*values)[:, None]
+
+
+SUMS = 1024  # neurons: a sum over them in order, a chunk each, takes so many roundings
+
+
+def of_outputs(jet: float, *, neurons: int = 1, points: int = 1) -> Planted:
+    """J_i = N^(-β) σ in the coordinate of c, and 0 in the others; σ = `jet`."""
+    return planted(
+        constant(jet, 0, 0),
+        (jet, 0, 0, 0),
+        c=(0.0,) * neurons,
+        w=((0.0,),) * neurons,
+        eta=(0.0,) * neurons,
+        X=((0.0,),) * points,
+        y=(0.0,) * points,
+    )
+
+
+def numerator(exact_error: float, task: Instance, *, but: float = 0.0, **given: Any) -> float:
+    """(exact - but) / (numerator - but), where `but` is in both for certain."""
+    return (exact_error - but) / (parts_of(task, **given)["top"] - but)
+
+
+def measured_case() -> float:
+    return numerator(1.0, of_outputs(0), measured=1.0)
+
+
+def measured_sum_case() -> float:
+    # a norm whose squares' sum has lost a unit for each neuron: half of that in the root
+    measured = 1 - 0.5 * SUMS * U
+    return numerator(1.0, of_outputs(0, neurons=SUMS), measured=measured, but=measured)
+
+
+def measured_underflow_case() -> float:
+    return numerator(3**0.5 * 0.99 * 2.0**-63, of_outputs(0))
+
+
+def pull_unit_case() -> float:
+    return numerator(OFF, of_outputs(EXACT), v=vector(1))
+
+
+def pull_sum_case() -> float:
+    v, total = losing(SUMS)
+    return numerator(v.sum() - total, of_outputs(1, points=SUMS), v=vector(*v))
+
+
+def block_radius_case() -> float:
+    radius = bounds.Radii(torch.tensor([0.5], dtype=torch.float64))
+    return numerator(0.5, of_outputs(0), S=torch.zeros(5, 1), error=radius, update=column(1, 0, 0), shift=0.0)
+
+
+def block_rounding_case() -> float:
+    # D = μI, p = 3: a rounding of μ, one of S + μ, p of the product
+    return numerator(5 * U, of_outputs(0), update=column(1, 0, 0))
+
+
+def left_case() -> float:
+    return numerator(1.0, of_outputs(1), left=vector(1))
+
+
+def right_side_case() -> float:
+    return numerator(3 * U, of_outputs(1), h=vector(1))
+
+
+def push_unit_case() -> float:
+    return numerator(EXACT * OFF, of_outputs(EXACT), update=column(1, 0, 0), shift=0.0)
+
+
+def push_sum_case() -> float:
+    update = torch.zeros(3, SUMS)
+    update[0, 0], update[0, 1:] = 1.0, HALF
+    task = of_outputs(1, neurons=SUMS)
+    return numerator(SUMS**0.5 * task.scale**2 * (SUMS - 1) * HALF, task, update=update, shift=0.0)
+
+
+def residual_part_case() -> float:
+    # Jᵀδ/M, J a column of ones, every rₘ off by a half
+    return numerator(0.5, of_outputs(1, points=400), r_error=0.5)
+
+
+def scaled_residual_case() -> float:
+    # α r, r scaled to 1 where other entries are flushed; J so large that this is more than lost squares; all scaled up
+    return numerator(100 * 2.0**70 * 0.99 * TINY, of_outputs(2.0**70), alpha=100.0, exponent=100)
+
+
+def flushed_right_side_case() -> float:
+    return numerator(2.0**70 * 0.99 * TINY, of_outputs(2.0**70), alpha=0.01, exponent=100)
+
+
+def scaled_back_case(jet: float, shift: float) -> Callable[[], float]:
+    def ratio() -> float:
+        lost = 0.99 * TINY * 2.0**100 * (3**0.5 if shift else 1)
+        return numerator(lost, of_outputs(jet), shift=shift, exponent=-100)
+
+    return ratio
+
+
+def denominator(name: str, computed: float, exact_value: float, task: Instance, **given: Any) -> float:
+    """(computed - exact) / (computed - what is claimed), for a factor of the denominator, which is claimed from below."""
+    return (computed - exact_value) / (computed - parts_of(task, **given)[name])
+
+
+def operator_of_gram_case() -> float:
+    # |Jq|²/M over |q|²: a unit for each neuron in |q|², twice that in |Jq|²
+    task = of_outputs(1, neurons=SUMS)
+    norm = SUMS * task.scale**2
+    computed = norm * (1 + 3 * SUMS * U)
+    return denominator("rayleigh", computed, norm, task, operator=computed, shift=0.0)
+
+
+def operator_of_blocks_case() -> float:
+    # q·Dq over |q|²
+    computed = 1 + 2 * SUMS * U
+    return denominator("rayleigh", computed, 1.0, of_outputs(0, neurons=SUMS), operator=computed)
+
+
+def operator_of_points_case() -> float:
+    computed = 1 + (SUMS - 1) * U
+    return denominator("rayleigh", computed, 1.0, of_outputs(1, points=SUMS), operator=computed, shift=0.0)
+
+
+def operator_radius_case() -> float:
+    radius = bounds.Radii(torch.tensor([0.5], dtype=torch.float64))
+    return denominator(
+        "rayleigh", 1.0, 0.5, of_outputs(0), operator=1.0, S=torch.zeros(5, 1), error=radius, update=column(1, 0, 0), shift=0.0
+    )
+
+
+def gradient_sum_case() -> float:
+    task = of_outputs(1, neurons=SUMS)
+    norm = SUMS**0.5 * task.scale
+    computed = norm * (1 + 0.5 * SUMS * U)
+    return denominator("slope", computed, norm, task, gradient=computed, h=vector(1))
+
+
+def gradient_unit_case() -> float:
+    return denominator("slope", EXACT + OFF, EXACT, of_outputs(EXACT), gradient=EXACT + OFF, h=vector(0.25), alpha=0.25)
+
+
+def gradient_residual_case() -> float:
+    return denominator("slope", 1.0, 0.5, of_outputs(1), gradient=1.0, r_error=0.5, h=vector(1))
+
+
+ROUNDED_UP = (3 * 2.0**-149) ** 0.5, (3 * 0.51 * 2.0**-149) ** 0.5
+"""The norm of three numbers, whose squares were rounded up to the smallest of all, and the exact one."""
+
+
+def gradient_underflow_case() -> float:
+    return denominator("slope", *ROUNDED_UP, of_outputs(0), gradient=ROUNDED_UP[0])
+
+
+def length_underflow_case() -> float:
+    return denominator("length", *ROUNDED_UP, of_outputs(0), length=ROUNDED_UP[0])
+
+
+def length_sum_case() -> float:
+    computed = 1 + 0.5 * SUMS * U
+    return denominator("length", computed, 1.0, of_outputs(0, neurons=SUMS), length=computed)
 
 
 TIGHT = [
@@ -449,6 +674,49 @@ TIGHT = [
     Term(bounds, "radii", "u * _most(b2)", radii_unit_case(2)),
     Term(bounds, "radii", "rounding * b2", radii_sum_case(2)),
     Term(bounds, "radii", "tiny * q * q", flushed(radii_underflow_case)),
+    Term(bounds, "off_kinks", "2 * e", kink_case),
+    Term(bounds, "off_kinks", "torch.finfo(task.dtype).tiny", flushed(kink_underflow_case)),
+    Term(bounds, "rho_bound", "roundings(2 * task.M + 64, torch.float64)", rho_sum_case),
+    Term(bounds, "block_norms", "[«2.0»] * (p - 1)", block_case([3.0, 0, 0, 0, 0], 3)),
+    Term(bounds, "block_norms", "«1.0» if k == l", block_case([0, 0, 3.0, 0, 0], 3)),
+    Term(bounds, "block_norms", "if k == l else «2.0»", block_case([0, 0, 0, 3.0, 0], 3)),
+    Term(bounds, "block_norms", "total.sqrt()", block_case([1.0, 0, 0, 0, 0], 3)),
+    Term(bounds, "block_norms", "roundings(p * p, wide)", block_sum_case),
+    Term(bounds, "block_norms", "torch.finfo(wide).tiny ** 0.5", flushed(block_case([2.0**-511.02] * 209, 20))),
+    *(
+        Term(bounds, "residual_bound", text, case)
+        for text, case in {
+            "top = «measured» * (1 + across)": measured_case,
+            "top = measured * (1 + «across»)": measured_sum_case,
+            "+ «lost» + pulled2**0.5": measured_underflow_case,
+            "pulled, pushed, block = «e» + along * (j + e)": pull_unit_case,
+            "e + «along» * (j + e)": pull_sum_case,
+            "«radius» + small * D": block_radius_case,
+            "radius + «small» * D": block_rounding_case,
+            "rest = «size_left»": left_case,
+            "«few» * size_h": right_side_case,
+            "along * (j + e), «e» + across": push_unit_case,
+            "e + «across» * (j + e)": push_sum_case,
+            "«M**0.5» * (_ldexp(r_error": residual_part_case,
+            "M**0.5 * («_ldexp(r_error, -exponent)»": residual_part_case,
+            "+ «2 * tiny»)": scaled_residual_case,
+            "+ «tiny * M»)": flushed_right_side_case,
+            "_ldexp(«4 * tiny»": scaled_back_case(0, 1),
+            "norm_A = J * J / M + «D_most»": scaled_back_case(0, 1),
+            "norm_A = «J * J / M» + D_most": scaled_back_case(1, 0),
+            "operator * (1 - «across»)": operator_of_gram_case,
+            "- «block_error» - across * D_most": operator_radius_case,
+            "across * «D_most»\n": operator_of_blocks_case,
+            "(2 * J + image) * «image»": operator_of_gram_case,
+            "«along» * J * J": operator_of_points_case,
+            "gradient * (1 - «across»)": gradient_sum_case,
+            "«pulled2**0.5» * (size_h / alpha)": gradient_unit_case,
+            "+ «J * r_off»)": gradient_residual_case,
+            "«gained» / M": gradient_underflow_case,
+            "length * (1 - across) - «gained»": length_underflow_case,
+            "length * (1 - «across»)": length_sum_case,
+        }.items()
+    ),
 ]
 
 
