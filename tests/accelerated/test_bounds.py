@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 import nntk_reference as reference
 from nntk.strategies import problems
-from nntk_accelerated import ACTIVATIONS, ShallowNet, bounds, stream
-from nntk_accelerated.instance import Instance, instance
+from nntk_accelerated import ACTIVATIONS, bounds, stream
+from nntk_accelerated.instance import Instance
 from tests.accelerated.comparison import MODES, PRECISE, Case, Example, exact, prepared, rounded, seeded, spectral_norm_upper
+from tests.accelerated.planted import EXACT, HALF, OFF, SINGLE, TINY, Planted, U, constant, flushed, losing, planted
 from tests.weakened import Term, check_tight, compiled, every, source_of
 
 IN_THEORY = [name for name, entry in reference.ACTIVATIONS.items() if entry.in_theory]
@@ -96,48 +97,8 @@ def test_the_jacobian_bound_is_near() -> None:
 # sums in which each addition loses just less than half a unit, underflow flushed to zero; with one neuron and one point, where
 # the norms' inequalities are equalities. u is float32's unit roundoff, and truth is float64.
 
-U = 2.0**-24
-HALF = 0.99 * U  # what is lost when it is added to 1
-TINY = float(torch.finfo(torch.float32).tiny)
 STEEP = 1024.0  # |z|: so large that the argument's error counts, not the jets'
 DEEP = 30  # dimension of x there: that many additions, each of which loses half a unit
-
-
-@dataclass(frozen=True)
-class Planted(Instance):
-    """An instance whose jets are `rule` of a z that is summed in order."""
-
-    rule: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
-
-    def jets(self, part: slice | torch.Tensor, order: int) -> tuple[torch.Tensor, ...]:
-        x, w = self.X1[:, 1:], self.w[part].to(self.dtype)
-        z = x[:, :1] * w[:, 0]
-        for k in range(1, w.shape[1]):
-            z = z + x[:, k : k + 1] * w[:, k]
-        assert self.rule is not None
-        return tuple(v.to(self.dtype) for v in self.rule(z + self.eta[part].to(self.dtype)))[: order + 1]
-
-
-def planted(
-    rule: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
-    limits: tuple[float, float, float, float],
-    *,
-    c: Any = (1.0,),
-    w: Any = ((0.0,),),
-    eta: Any = (0.0,),
-    X: Any = ((0.0,),),
-    y: Any = (0.0,),
-    dtype: torch.dtype = torch.float32,
-) -> Planted:
-    """A small network with jets by `rule`, whose derivatives' bounds are `limits`."""
-    parameters, data = ([torch.tensor(np.array(v), dtype=dtype) for v in values] for values in ((c, w, eta), (X, y)))
-    task = instance(ShallowNet.from_arrays(*parameters, beta=0.75, activation="tanh"), *data, chunk=1)
-    entry = replace(ACTIVATIONS["tanh"], bounds=lambda t: limits)
-    return Planted(**{**vars(task), "activation": entry, "lanes": 1}, rule=rule)
-
-
-def constant(*jets: float) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-    return lambda z: tuple(torch.full_like(z, v) for v in jets)
 
 
 def steep(*powers: float, c: float, y: float = 0.0, limits: tuple[float, float, float, float]) -> tuple[Planted, float]:
@@ -165,11 +126,6 @@ def slow(rule: tuple[float, float, float], limits: tuple[float, float, float, fl
 
 def residual_of(task: Instance) -> torch.Tensor:
     return stream.outputs(task) - task.y
-
-
-SINGLE = slice(0, 1)
-EXACT = 2.0**-16  # a jet so small that errors relative to it do not count: what errs is ERROR units of 1
-OFF = 16 * U
 
 
 def reach_case(w: float, eta: float) -> Callable[[], float]:
@@ -241,20 +197,6 @@ def residual_target_case() -> float:
     task = planted(constant(1, 0, 0), (1, 0, 0, 0), c=(HALF,), y=(-1.0,))
     r = residual_of(task)
     return (1 + float(task.c.double()) - float(r.double())) / bounds.residual_error(task, r)
-
-
-def flushed(case: Callable[[], float]) -> Callable[[], float]:
-    """The case where the processor flushes numbers below the normal ones to zero."""
-
-    def ratio() -> float:
-        if not torch.set_flush_denormal(True):
-            pytest.skip("this processor does not flush denormal numbers")
-        try:
-            return case()
-        finally:
-            torch.set_flush_denormal(False)
-
-    return ratio
 
 
 def residual_underflow_case() -> float:
@@ -352,16 +294,6 @@ def radii_unit_case(k: int) -> Callable[[], float]:
         return blocks_error(task, r, jets[1], jets[2], 1.0) / radius_of(task, r)
 
     return ratio
-
-
-def losing(count: int, kind: Any = np.float32) -> tuple[np.ndarray, float]:
-    """Terms of about 1, whose sum in order loses nearly half a unit in each addition; (terms, their sum in that order)."""
-    terms, total, eps = [], kind(0), float(np.finfo(kind).eps)
-    for _ in range(count):
-        unit = float(np.spacing(total)) if total else 0.0
-        terms.append(1 + (0.5 * unit - eps if unit > 2 * eps else 0.0))
-        total = kind(total + kind(terms[-1]))
-    return np.array(terms), float(total)
 
 
 def radii_sum_case(k: int) -> Callable[[], float]:
