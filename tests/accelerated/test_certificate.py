@@ -104,6 +104,7 @@ def test_proofs_near_the_threshold_agree_with_balls(problem: Example, mode: str,
 @given(problem=small, mode=st.sampled_from(list(MODES)), share=st.floats(-0.2, 1.5))
 def test_proofs_of_any_damping_agree_with_balls(problem: Example, mode: str, share: float) -> None:
     # dampings of either sign: `min_eigenvalue` certifies H - xI for positive x, too
+    assume(share == 0 or abs(share) > 1e-60)  # balls of 77 digits do not see less beside H
     net, X, y, _ = problem
     case = rounded(net, X, y, MODES[mode][0])
     damping = share * float(np.abs(reference.hessian(case.net, case.X, case.y)).max())

@@ -36,7 +36,7 @@ from nntk_accelerated import (
 from nntk_accelerated.instance import PRECISIONS as PRODUCTS
 from nntk_accelerated.instance import Instance
 from nntk_accelerated.scaling import damping_of
-from tests.accelerated.comparison import Parts, adversarial, random_case, tensors
+from tests.accelerated.comparison import HARSH, Parts, adversarial, harsh, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
 from tests.weakened import Term, check_tight, every
@@ -247,6 +247,35 @@ def test_no_interval_of_adversarial_cases_is_false(start: int) -> None:
 @pytest.mark.parametrize("block", range(20))
 def test_no_interval_of_a_thousand_adversarial_cases_is_false(block: int) -> None:
     assert [wrong for _, wrong in map(false_interval, range(100 + 50 * block, 150 + 50 * block)) if wrong] == []
+
+
+def false_harsh_interval(seed: int) -> tuple[bool, str]:
+    """The same for a harsh case."""
+    mode = sorted(PRECISIONS)[seed // len(HARSH) % 3]
+    dtype, precision = PRECISIONS[mode]
+    case, _ = harsh(seed, dtype)
+    rtol = 10.0 ** -np.random.default_rng(seed).integers(1, 12)
+    try:
+        found = min_eigenvalue(*case.torch(dtype), rtol=rtol, precision=precision, chunk=3)
+    except AcceleratedError:
+        return False, ""
+    if not (found.converged or found.proved):
+        return False, ""
+    H = exact_hessian((case.net, case.X, case.y))
+    inside = exact_inertia(H, found.lower).negative == 0 and exact_inertia(H, found.upper).positive < len(H)
+    return True, "" if inside else f"{HARSH[seed % len(HARSH)]}, {seed=}, {mode=}, {rtol=}: {found}"
+
+
+def test_no_interval_of_harsh_cases_is_false() -> None:
+    results = [false_harsh_interval(seed) for seed in range(36)]
+    assert [wrong for _, wrong in results if wrong] == []
+    assert sum(claimed for claimed, _ in results) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_no_interval_of_a_thousand_harsh_cases_is_false(block: int) -> None:
+    assert [wrong for _, wrong in map(false_harsh_interval, range(1000 + 102 * block, 1102 + 102 * block)) if wrong] == []
 
 
 @pytest.mark.parametrize("seed", [12, 16, 20, 26])
