@@ -279,5 +279,5 @@ def residual_bound(
     slope = gradient * (1 - across) - (pulled2**0.5 * (size_h / alpha) * (1 + few) + J * r_off) / M - gained / M
     moved = length * (1 - across) - gained
     bottom = max(rayleigh, 0.0) * max(moved, 0.0) + alpha * max(slope, 0.0)
-    ratio = top * SLACK / (bottom * (2 - SLACK)) if bottom > 0 else math.inf
+    ratio = top * SLACK / (bottom * (2 - SLACK)) if 0 < bottom < math.inf else math.inf
     return ratio if ratio < 1 else math.inf
