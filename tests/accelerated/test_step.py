@@ -465,10 +465,10 @@ def false_step(seed: int) -> tuple[bool, bool, str]:
 
 
 def test_no_harsh_step_says_what_is_false() -> None:
-    results = [false_step(seed) for seed in range(60)]
+    results = [false_step(seed) for seed in range(30)]
     assert [wrong for _, _, wrong in results if wrong] == []
-    assert sum(bounded for bounded, _, _ in results) >= 20
-    assert sum(proved for _, proved, _ in results) >= 20
+    assert sum(bounded for bounded, _, _ in results) >= 15
+    assert sum(proved for _, proved, _ in results) >= 10
 
 
 @pytest.mark.slow
