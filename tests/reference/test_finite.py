@@ -373,9 +373,10 @@ def test_the_residual_of_balls_is_divided_by_the_least_that_they_allow() -> None
         assert _scaled_residual(Ball(80), A, x, b) == pytest.approx(11.5 / 2.5, rel=1e-6)
         members = [(3.0, 4.0, 0.5), (1.0, 2.0, 1.5), (3.0, 2.0, 0.5)]
         assert all(abs(a * v - w) / (a * v + w) <= 11.5 / 2.5 for a, v, w in members)
-        # a zero inside A leaves b alone below
+        # a zero inside A, whose absolute value flint encloses by a ball that reaches below 0, leaves b alone below
         wide = np.array([[arb(0, 2)]], dtype=object)
         assert _scaled_residual(Ball(80), wide, x[:1], b[:1]) == pytest.approx(9.5 / 0.5, rel=1e-6)
+        assert _scaled_residual(Ball(80), wide, x[:1], wide[0]) == math.inf
 
 
 def test_residual_is_never_lost_to_overflow() -> None:
