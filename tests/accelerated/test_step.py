@@ -471,6 +471,18 @@ def test_no_harsh_step_says_what_is_false() -> None:
     assert sum(proved for _, proved, _ in results) >= 10
 
 
+@pytest.mark.parametrize("seed", [1062, 1092, 1122])
+def test_a_probe_beyond_the_range_makes_no_residual_of_zero(seed: int) -> None:
+    """Float32, and |q|² > 3.4e38 for the probe q of ‖A‖: residual and bound were once divided by infinity, bad steps taken."""
+    assert false_step(seed) == (False, False, "")
+    case, damping = harsh(seed, "float32")
+    try:
+        step = take(case, damping, mode="float32", scaling="fixed", chunk=3)
+    except RefinementError:
+        return
+    assert step.residual > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_no_harsh_step_of_a_thousand_says_what_is_false(block: int) -> None:
