@@ -87,7 +87,10 @@ def block_norms(task: Instance, S: Tensor, part: slice) -> Tensor:
     # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
     twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
     total: Tensor = twice.double().to(task.device) @ S[:, part].double().square()
-    norms: Tensor = total.sqrt() * (1 + roundings(4 * p * p, task.dtype)) + torch.finfo(task.dtype).tiny ** 0.5
+    # (p² + p)/2 - 1 squares, each rounded, and their additions: half of that in the root, which is rounded, too, ≤ p²; and each
+    # of p² squares may be lost below the normal numbers
+    wide = torch.float64
+    norms: Tensor = total.sqrt() * (1 + roundings(p * p, wide)) + p * torch.finfo(wide).tiny ** 0.5
     return norms
 
 
@@ -225,7 +228,7 @@ def residual_bound(
     tiny = torch.finfo(dtype).tiny
     terms = task.zeros(1, dtype=torch.float64).add_(p * task.chunk + task.depth + 16)
     task.ranks.max(terms)  # chunks of unequal shards differ, and the bound is every rank's
-    across = roundings(float(terms), dtype)  # sums over neurons
+    across = roundings(float(terms), dtype)  # sums over neurons and their p entries
     along, small = roundings(M + 16, dtype), roundings(2 * p + 16, dtype)  # over data, over one block
     sums, most = task.zeros(5, dtype=torch.float64), task.zeros(2, dtype=torch.float64)
     for part in parts(task):
@@ -236,7 +239,7 @@ def residual_bound(
             D = block_norms(task, S, part) + abs(shift) * p**0.5
             radius = error.values[part]
         move = update[:, part].double().square().sum(0).sqrt()
-        pulled, pushed, block = e + along * (j + e), e + (across + small) * (j + e), radius + small * D
+        pulled, pushed, block = e + along * (j + e), e + across * (j + e), radius + small * D
         sums += torch.stack(
             [
                 pulled.square().sum(),
@@ -251,22 +254,30 @@ def residual_bound(
     task.ranks.max(most)
     pulled2, blocked2, pushes, pushed2, j2 = sums.tolist()
     block_error, D_most = most.tolist()
-    J, below = j2**0.5 * SLACK, (tiny * p * task.net.width) ** 0.5  # squares below the normal numbers are lost
+    J = j2**0.5 * SLACK
+    # of squares below the normal numbers: what is lost of them at most, and by how much they are rounded up
+    lost = (tiny * p * task.net.width) ** 0.5
+    gained = lost * (torch.finfo(dtype).eps / 2) ** 0.5
     size_h, size_v, size_left = (float(t.double().norm()) for t in (h, v, left))
     r_off = M**0.5 * (_ldexp(r_error, -exponent) + 2 * tiny)
-    few = roundings(8, dtype)
+    # Of left = (h - Mv) - JΔ: two roundings in h = -αr, of α and of the product, and that of the first difference. Those in Mv
+    # are among the 16 of `along`, of which Jᵀv needs 5; that of the second difference is covered by SLACK.
+    few = roundings(3, dtype)
     # numerator
-    top = measured * (1 + across) + below + pulled2**0.5 * size_v + blocked2**0.5
-    rest = size_left + alpha * r_off + pushes + few * (2 * size_h + 2 * M * size_v + size_left + J * length * (1 + across))
-    top += J / M * (rest * (1 + few) + tiny * M)
+    top = measured * (1 + across) + lost + pulled2**0.5 * size_v + blocked2**0.5
+    rest = size_left + alpha * r_off + pushes + few * size_h
+    top += J / M * (rest * SLACK + tiny * M)
     norm_A = J * J / M + D_most
-    # where the step is scaled back, entries may fall below the normal numbers
+    # where the step is scaled back, entries may fall below the normal numbers; 4, as the denominator gets smaller, too: with R,
+    # B and E for the numerator, the denominator and what A does to such a loss, (R + E)/(B - E) ≤ (R + 4E)/B if R + 4E ≤ 3B
     top += norm_A * _ldexp(4 * tiny * (p * task.net.width) ** 0.5, -exponent)
     # denominator
     image = pushed2**0.5
-    rayleigh = operator * (1 - 2 * across) - block_error - across * D_most
-    rayleigh -= ((2 * J + image) * image + (along + few) * J * J) / M * (1 + across)
-    slope = gradient * (1 - across - few) - (pulled2**0.5 * (size_h / alpha) * (1 + few) + J * r_off) / M - below / M
-    bottom = max(rayleigh, 0.0) * max(length * (1 - across) - below, 0.0) + alpha * max(slope, 0.0)
-    ratio = top * SLACK / (bottom * (2 - SLACK)) if bottom > 0 else math.inf
+    # operator = (q·Dq + |Jq|²/M)/|q|² at a computed q: errors of |q|², of D, of the sum of q·Dq, of Jq, of the sum over data
+    rayleigh = operator * (1 - across) - block_error - across * D_most
+    rayleigh -= ((2 * J + image) * image + along * J * J) / M * (1 + across)
+    slope = gradient * (1 - across) - (pulled2**0.5 * (size_h / alpha) * (1 + few) + J * r_off) / M - gained / M
+    moved = length * (1 - across) - gained
+    bottom = max(rayleigh, 0.0) * max(moved, 0.0) + alpha * max(slope, 0.0)
+    ratio = top * SLACK / (bottom * (2 - SLACK)) if 0 < bottom < math.inf else math.inf
     return ratio if ratio < 1 else math.inf

@@ -121,6 +121,17 @@ class Count:
     error: float
 
 
+def _sum_rounding(task: Instance) -> float:
+    """The relative error of Σ ± yyᵀ over the rows y of C J, against Σ |C|²|J|².
+
+    Each y is made with p + 8 roundings in the product's dtype and 3 in the working one, and counts twice. What is lost below
+    the normal numbers is less than the rounding of M I + J D⁻¹ Jᵀ, or than that of its terms.
+    """
+    p, product = task.p, task.precision.product
+    rows = (1 + roundings(2 * (p + 8), product)) * (1 + roundings(6, task.dtype))
+    return rows * (1 + roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)) - 1
+
+
 def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
     """E14 for A = H + μI with the perturbation of A that makes its floating-point count exact, all rounding errors included.
 
@@ -133,8 +144,7 @@ def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
         return unknown
     p, product = task.p, task.precision.product
     few = roundings(8 * p * p, torch.float64)
-    rounding = roundings(2 * (p + 8), product) + roundings(8 * p * p, task.dtype)
-    rounding += roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)
+    rounding = _sum_rounding(task)
     eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
     G, sums = task.zeros(task.M, task.M, dtype=product), task.zeros(4, dtype=torch.float64)
     most = task.zeros(1, dtype=torch.float64)
@@ -153,11 +163,8 @@ def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
             most.copy_(torch.maximum(most, torch.nan_to_num(off, nan=math.inf).max()))
             j, e = jacobian_norms(task, part)
             C_size = rows.square().sum((0, 1))
-            flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)
             sums.add_(
-                torch.stack(
-                    [(2 * rounding * (j + e).square() * C_size + flush).sum(), (j * j).sum(), (e * e).sum(), (values < 0).sum()]
-                )
+                torch.stack([(rounding * (j + e).square() * C_size).sum(), (j * j).sum(), (e * e).sum(), (values < 0).sum()])
             )
             stream.add_signed(task, G, which, C, values < 0)
 
@@ -190,7 +197,7 @@ def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Bl
     p = task.p
     totals = task.zeros(2, dtype=torch.float64)
     least = task.zeros(1, dtype=torch.float64).add_(math.inf)
-    growth = 1 + roundings(4 * p * p, task.dtype)
+    tiny = torch.finfo(task.dtype).tiny
     rest = []
     for part in parts(task):
         norms = block_norms(task, S, part) + error.values[part]
@@ -201,8 +208,11 @@ def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Bl
     for a in range(0, doubtful.shape[0], BLOCK):
         which = doubtful[a : a + BLOCK]
         D = stream.block(task, S, which, shift)
-        size = D.double().square().sum((0, 1)).sqrt() * growth
-        room = error.values[which] + roundings(8 * p * (p + 2), task.dtype) * size + torch.finfo(task.dtype).tiny ** 0.5
+        # |ΔD| ≤ γ |L||Lᵀ|, p + 5 roundings an entry (rsqrt is right to 4), and ‖|L||Lᵀ|‖ ≤ ‖L‖_F² = tr D but for second order;
+        # on the diagonal those of μ, of S + μ and of the shift. Below the normal numbers p products an entry are lost, and what
+        # L loses times |L|.
+        trace = D.diagonal().double().abs().sum(1)
+        room = error.values[which] + roundings(p + 9, task.dtype) * trace + 2 * p * p * tiny * (1 + trace.sqrt())
         shifted = D.clone()
         shifted.diagonal().sub_((room * SLACK)[:, None].to(task.dtype))
         _, definite = blocks.inverse_cholesky(shifted)
@@ -248,7 +258,7 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
     the rows CJ, and of the sum.
     """
     p, product = task.p, task.precision.product
-    depth = roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)
+    rounding = _sum_rounding(task)
 
     # Eigenvalues a large block at a time, as they take many short operations; then rows a chunk at a time, as `depth` counts.
     G, total = task.zeros(task.M, task.M, dtype=product), task.zeros(1, dtype=torch.float64)
@@ -269,9 +279,7 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
             theta = (theta + roundings(3, task.dtype) * D_size * (size + C_size)) * SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
             j, e = jacobian_norms(task, part)
-            rounding = roundings(2 * (p + 8), product) + roundings(8 * p * p, task.dtype) + depth
-            flush = torch.finfo(product).tiny * p * task.M * (1 + C_size.sqrt() * j)  # of entries below the normal numbers
-            total.add_((j * j * (inverse + rounding * C_size * 2) + (2 * j + e) * e * (size + inverse) + flush).sum())
+            total.add_((j * j * inverse + (j + e).square() * rounding * C_size + (2 * j + e) * e * (size + inverse)).sum())
             stream.add_signed(task, G, which, C, values < 0)
 
     replace(task, lanes=1).sweep(work)

@@ -25,7 +25,8 @@ def add_outer(G: Tensor, Y: Tensor) -> None:
     M = G.shape[0]
     if G.device.type == "cpu" and M <= _BLAS_LIMIT:
         rows = Y.numpy()
-        G += torch.from_numpy(np.dot(rows, rows.T))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is factorized
+            G += torch.from_numpy(np.dot(rows, rows.T))
         return
     tile = max(_TILE // 2, M // 8) if M > _TILE else M
     for a in range(0, M, tile):

@@ -236,7 +236,9 @@ def required_gamma(
     at = prepared(instance(net, X, y, precision=precision, chunk=chunk))
     smallest = _min_eigenvalue(at, accuracy)
     unit = 1 / regularization(1.0, net.width, net.beta)
-    down, up = 1 - 16 * torch.finfo(torch.float64).eps, 1 + 16 * torch.finfo(torch.float64).eps  # γ N^(1-2β) is rounded, too
+    # N^(1-2β) is right to eps and 1 - 2β exact, the quotient and two products to eps/2: 2.5, and 1.5 more in γ N^(1-2β)
+    room = 5 * torch.finfo(torch.float64).eps
+    down, up = 1 - room, 1 + room
     lower, upper = max(0.0, -smallest.upper * unit * down), max(0.0, -smallest.lower * unit * up)
     return RequiredGamma(at.sufficient_gamma, lower, upper, smallest.proved)
 

@@ -203,6 +203,8 @@ def _refine(task: Instance, K: stream.Gram, F: Factor, r: Tensor, alpha: float, 
     bound_J = jacobian_bound(task)
     first = stream.solve(task, K, solution[:M].contiguous(), solution[M:], update, r=r)
     gradient = first.gradient / M
+    if not math.isfinite(gradient):
+        raise RangeError(f"the gradient is not finite in {task.dtype}: rescale the problem")
     floor = alpha * bound_J * float(r.double().norm()) / M  # g itself is computed to eps times this
 
     def sizes(norm: float, solved: stream.Pass) -> tuple[float, float]:

@@ -18,6 +18,7 @@ and, eliminating in the augmented matrix [[D, Jᵀ], [J, -M I]] in two orders (H
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -270,8 +271,9 @@ def _compiled_gram(
             safe[part],
             B,
         )
-        np.dot(Y, Y.T, out=square)
-        total += square
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.dot(Y, Y.T, out=square)
+            total += square
 
 
 def _scalar_basis(task: Instance, part: slice, shift: float) -> Tensor:
@@ -582,6 +584,8 @@ def solve(task: Instance, K: Gram, v: Tensor, t: Tensor, update: Tensor, *, r: T
     operator = 0.0
     if r is not None and probe > 0:
         operator = abs(curved + float(image[:, 1].double().square().sum()) / task.M) / probe
+        if not math.isfinite(operator):  # squares beyond the dtype's range; 0 is a lower bound, too
+            operator = 0.0
     return Pass(image[:, 0].contiguous(), length**0.5, local**0.5, operator, gradient**0.5)
 
 

@@ -219,9 +219,11 @@ def _softplus_jets(z: Array, ar: Arithmetic) -> tuple[Array, Array, Array]:
 
 
 def _softplus_bound(y: Any, ar: Arithmetic) -> tuple[Any, Any]:
-    # σ(0) = log 2 and |σ'| ≤ 1/cos(y/2) on the strip, so |σ(x + iy)| ≤ log 2 + (|x| + y)/cos(y/2)
-    slope = 1 / ar.cos(y / 2)
-    return 1 + y * slope, slope
+    # σ = log|1 + e^z| + i arg(1 + e^z). The argument is at most |Im z|; |1 + e^z| ≤ 1 + e^x, and ≥ 1 where cos(Im z) ≥ 0, else
+    # ≥ sin(Im z) ≥ sin y, as for the logistic function. And -log t ≤ 4(t^(-1/4) - 1).
+    if ar.cos(y) >= 0:
+        return 1 + y, ar.number(1)
+    return 1 + y + 4 * (1 / ar.sqrt(ar.sqrt(ar.sin(y))) - 1), ar.number(1)
 
 
 register(
@@ -254,7 +256,7 @@ def _gelu_moments(p: Pair, ar: Arithmetic) -> tuple[Array, Array]:
 
 
 def _gelu_bound(y: Any, ar: Arithmetic) -> tuple[Any, Any]:
-    cdf, _ = _erf_bound(y, ar)  # |Φ(z)| ≤ (1 + |erf(z/√2)|)/2 ≤ the bound for erf
+    cdf = (1 + _erf_bound(y / ar.sqrt(ar.number(2)), ar)[0]) / 2  # |Φ(z)| ≤ (1 + |erf(z/√2)|)/2
     return y * cdf, cdf
 
 

@@ -156,6 +156,8 @@ def _scaled_residual(ar: Arithmetic, A: Array, x: Array, b: Array) -> float:
     scale = _largest(ar.abs(A).sum(axis=1), "lower") * _largest(ar.abs(x), "lower") + _largest(ar.abs(b), "lower")
     if error == 0:
         return 0.0
+    if scale == 0:  # balls so wide that A, x and b may vanish
+        return math.inf
     ratio = error / scale
     if hasattr(ratio, "upper"):  # float() rounds to nearest, and underflows; the next number above is a bound
         return math.nextafter(float(ratio.upper()), math.inf)
@@ -163,10 +165,10 @@ def _scaled_residual(ar: Arithmetic, A: Array, x: Array, b: Array) -> float:
 
 
 def _largest(values: Array, end: str) -> Any:
-    """The largest entry; over balls, by their upper or lower ends."""
+    """The largest of entries that are not negative; over balls, by their upper or lower ends, of which flint's may be."""
     if values.dtype != object:
         return values.max()  # unlike Python's max, this lets no NaN pass
-    return max((getattr(v, end)() if hasattr(v, end) else v for v in values), default=0)
+    return max(0, *(getattr(v, end)() if hasattr(v, end) else v for v in values))
 
 
 def gradient_descent_step(net: Network, X: Any, y: Any, rate: float, *, arithmetic: Arithmetic = FLOAT64) -> Array:

@@ -124,6 +124,51 @@ def adversarial(seed: int) -> Parts:
     return net, X, y.astype(np.float32).astype(float)
 
 
+HARSH = ("graded", "denormal", "near a block", "no residual", "few parameters", "wide")
+
+
+def harsh(seed: int, dtype: str = "float64") -> tuple[Case, float]:
+    """(case, γ_N) of the kind `HARSH[seed % 6]`, in numbers of the dtype.
+
+    graded          all of c, w, η and y over 24 orders of magnitude.
+    denormal        c and y below the normal numbers or just above, so that r, S and the gradient are.
+    near a block    γ_N within 1e-17 … 1e-3 of an eigenvalue of a block, where that block is singular.
+    no residual     y = f(x) but for rounding, or for 1e-14 of it.
+    few parameters  P ≤ M.
+    wide            many neurons, γ_N tiny.
+    """
+    rng, kind = np.random.default_rng(seed), HARSH[seed % len(HARSH)]
+    N, d, M = (int(rng.integers(1, most)) for most in (5, 3, 6))
+    if kind == "few parameters":
+        N, d, M = 1, 1, int(rng.integers(3, 8))
+    if kind == "wide":
+        N, d, M = int(rng.integers(20, 31)), 1, int(rng.integers(1, 5))
+    names = [name for name in sorted(ACTIVATIONS) if name != "relu"]
+    net, X, y = random_case(seed, N, d, M, names[int(rng.integers(len(names)))])
+    c, w, eta = net.c, net.w, net.eta
+    damping = 10.0 ** rng.uniform(-6, 2)
+    if kind == "graded":
+        c, w, eta, y = (v * 10.0 ** rng.uniform(-12, 12, v.shape) for v in (c, w, eta, y))
+        w, eta = np.clip(w, -50, 50), np.clip(eta, -50, 50)
+        damping = 10.0 ** rng.uniform(-12, 12)
+    if kind == "denormal":
+        tiny = float(np.finfo(KINDS[dtype]).tiny)
+        size = tiny * 10.0 ** rng.uniform(-3, 3)
+        c, y = c * size, y * size
+        damping = tiny * 10.0 ** rng.uniform(0, 6)
+    net = Network(c, w, eta, net.beta, net.activation)
+    case = rounded(net, X, y, dtype, f"harsh({seed}, {dtype!r})")
+    if kind == "no residual":
+        noise = 10.0 ** -rng.integers(14, 20) * (rng.random() < 0.5)
+        case = rounded(case.net, case.X, reference.outputs(case.net, case.X) * (1 + noise), dtype, case.told)
+    if kind in ("near a block", "wide"):
+        values = np.linalg.eigvalsh(reference.residual_hessian(case.net, case.X, case.y)).reshape(-1)
+        value = float(rng.choice(-values[values < 0])) if (values < 0).any() else damping
+        near = value * (1 + rng.choice([-1, 1]) * 10.0 ** rng.uniform(-17, -3))
+        damping = near if kind == "near a block" else 10.0 ** rng.uniform(-14, -6)
+    return case, damping
+
+
 @dataclass(frozen=True)
 class Truth:
     """A, g, J and r of the reference in float64, and the sizes of the errors that floating point makes in them.

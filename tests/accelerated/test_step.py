@@ -39,6 +39,7 @@ from nntk_accelerated.bounds import jacobian_bound
 from nntk_accelerated.instance import instance
 from nntk_reference import Multiprecision, Network
 from tests.accelerated.comparison import (
+    HARSH,
     PRECISE,
     Case,
     Example,
@@ -48,6 +49,7 @@ from tests.accelerated.comparison import (
     ball_matrix,
     ball_residual,
     exact,
+    harsh,
     norm,
     rounded,
     seeded,
@@ -401,15 +403,21 @@ def bounded_residual(seed: int, share: float = 1.0) -> tuple[float, bool, str]:
         step = take(case, gamma, kind=kind, mode=mode, alpha=alpha, chunk=3)
     except AcceleratedError:
         return math.inf, False, ""
+    told = f"{seed=}, {mode=}, {gamma=}, {kind=}, {alpha=}"
+    return against_balls(case, step, alpha, told, kind == "newton", share)
+
+
+def against_balls(
+    case: Case, step: NewtonStep, alpha: float, told: str, curvature: bool = True, share: float = 1.0
+) -> tuple[float, bool, str]:
     assert step.negative_eigenvalues_proved == (step.certificate.negative is not None)
-    curvature = kind == "newton"
     left = ball_residual(case, step.damping, array(step), alpha, curvature=curvature)
     with ctx.workprec(PRECISE.bits):
         gradient = reference.gradient(case.net, case.X, case.y, arithmetic=PRECISE).reshape(-1)
         size = arb(spectral_norm_upper(ball_matrix(case, step.damping, curvature=curvature))) * ball_norm(exact(array(step)))
         size += arb(alpha) * ball_norm(gradient)
         exact_residual = float((arb(left) / size).lower()) * (1 - 1e-12) if size > 0 else 0.0
-    told = f"{exact_residual:.3e} above {step.residual_bound:.3e}: {seed=}, {mode=}, {gamma=}, {kind=}, {alpha=}"
+    told = f"{exact_residual:.3e} above {step.residual_bound:.3e}: {told}"
     wrong = told if exact_residual > share * step.residual_bound else ""
     return step.residual_bound, exact_residual > step.residual, wrong
 
@@ -430,6 +438,55 @@ def test_the_residual_bound_is_one_of_the_exact_residual() -> None:
 @pytest.mark.parametrize("block", range(10))
 def test_a_thousand_residual_bounds(block: int) -> None:
     assert [wrong for _, _, wrong in map(bounded_residual, range(1000 + 100 * block, 1100 + 100 * block)) if wrong] == []
+
+
+def false_step(seed: int) -> tuple[bool, bool, str]:
+    """(is the residual bounded?, is the inertia proved?, what is wrong with either) of one harsh case."""
+    mode = list(MODES)[seed // len(HARSH) % len(MODES)]
+    case, damping = harsh(seed, MODES[mode][0])
+    try:
+        step = take(case, damping, mode=mode, scaling="fixed", chunk=3)
+    except AcceleratedError:
+        return False, False, ""
+    told = f"{HARSH[seed % len(HARSH)]}, {seed=}, {mode=}, {damping=}"
+    bound, _, wrong = against_balls(case, step, 1.0, told)
+    found = step.certificate
+    if found.proved or found.negative is not None or found.at_least:
+        counts = ball_inertia(case, damping)
+        most = case.net.parameters - counts.positive
+        if (
+            (found.verdict == "positive definite" and counts.negative)
+            or (found.verdict == "indefinite" and most == 0)
+            or found.at_least > most
+            or (found.negative is not None and not counts.negative <= found.negative <= most)
+        ):
+            wrong += f" {found}, but {counts}: {told}"
+    return bound < math.inf, found.negative is not None, wrong
+
+
+def test_no_harsh_step_says_what_is_false() -> None:
+    results = [false_step(seed) for seed in range(30)]
+    assert [wrong for _, _, wrong in results if wrong] == []
+    assert sum(bounded for bounded, _, _ in results) >= 15
+    assert sum(proved for _, proved, _ in results) >= 10
+
+
+@pytest.mark.parametrize("seed", [1062, 1092, 1122])
+def test_a_probe_beyond_the_range_makes_no_residual_of_zero(seed: int) -> None:
+    """Float32, and |q|² > 3.4e38 for the probe q of ‖A‖: residual and bound were once divided by infinity, bad steps taken."""
+    assert false_step(seed) == (False, False, "")
+    case, damping = harsh(seed, "float32")
+    try:
+        step = take(case, damping, mode="float32", scaling="fixed", chunk=3)
+    except RefinementError:
+        return
+    assert step.residual > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_no_harsh_step_of_a_thousand_says_what_is_false(block: int) -> None:
+    assert [wrong for _, _, wrong in map(false_step, range(1000 + 102 * block, 1102 + 102 * block)) if wrong] == []
 
 
 def test_a_smaller_residual_bound_is_exceeded() -> None:

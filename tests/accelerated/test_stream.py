@@ -196,6 +196,28 @@ def test_the_border_takes_what_lies_below_its_limit_and_nothing_else(share: floa
     assert (K.border is not None) == (share < 1e-4)
 
 
+@pytest.mark.parametrize("near", [1, 4, 5, 7])
+def test_the_border_takes_the_smallest_M_directions(near: int) -> None:
+    """M = 4: all of so many that lie near, and of more the four smallest, the fourth among them."""
+    task = ours(random_case(0, 10, 1, 4))
+    sizes = np.full(30, 1.0)
+    sizes[np.random.default_rng(near).permutation(30)[:near]] = -(2.0 ** -np.arange(20, 20 + near))
+    values = torch.tensor(sizes).view(3, 10)
+    taken = stream._smallest(task, values, 1e-4)
+    wanted = np.sort(np.abs(sizes))[: min(near, 4)]
+    assert sorted(values[taken].abs().tolist()) == wanted.tolist()
+
+
+def test_as_many_singular_directions_as_data_points_are_all_moved() -> None:
+    """M copies of one neuron, each with one nearly singular direction, the only ones."""
+    net, X, y, gamma = random_case(3, 1, 2, 4)
+    copies = reference.Network(*(np.repeat(a, 4, axis=0) for a in (net.c, net.w, net.eta)), net.beta)
+    case = copies, X, y, gamma
+    K = check_gram(case, near_block(case, 1e-6), 3)
+    assert K.border is not None
+    assert K.border.values.shape[0] == 4
+
+
 # ---------------------------------------------------------------------------------------------------------------------- inertia
 
 

@@ -233,8 +233,22 @@ def test_the_strip_ends_before_the_nearest_singularity(name: str, pole: float) -
     assert strip is not None
     with mpmath.workdps(40):
         assert mpmath.mpf(strip.half_width) < mpmath.pi * (pole / math.pi)
-    with ctx.workprec(100):  # the bound blows up there, as it must
-        assert strip.bound(arb(strip.half_width) * (1 - arb(2) ** -40), Ball(100))[0] > 2**30
+    with ctx.workprec(100):  # the bound blows up there, as it must; at softplus' branch point like a logarithm, or faster
+        assert strip.bound(arb(strip.half_width) * (1 - arb(2) ** -40), Ball(100))[0] > (2**10 if name == "softplus" else 2**30)
+
+
+@pytest.mark.parametrize("fraction", [0.4, 0.9, 0.99])  # 0.9 and 0.99 are the strip and the circles of `gaussian`
+@pytest.mark.parametrize("name", WITH_STRIP)
+def test_ten_times_smaller_the_growth_on_the_strip_is_exceeded(name: str, fraction: float) -> None:
+    strip = activation(name).strip
+    assert strip is not None
+    y = fraction * strip.half_width
+    with ctx.workprec(100), mpmath.workdps(20):
+        A, B = (mpmath.mpf(float(arb(v).upper())) for v in strip.bound(arb(y), Ball(100)))
+        points = [s * x for x in (0.0, 0.3, 1.0, 2.0, 5.0, 1e3) for s in (-1, 1)]
+        sizes = [(abs(x), abs(sigma(name)(mpmath.mpc(x, y)))) for x in points]
+        assert any(size > A / 10 + B * x for x, size in sizes)
+        assert B == 0 or any(size > A + B * x / 10 for x, size in sizes)
 
 
 # ---------------------------------------------------------------------------------------------------------- properties

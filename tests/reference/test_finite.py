@@ -362,6 +362,23 @@ def test_residual_is_an_upper_bound_over_balls_also_below_the_smallest_double(pr
     assert step.residual > 0 or not any(v.rad() > 0 for v in step.update.flat)
 
 
+def test_the_residual_of_balls_is_divided_by_the_least_that_they_allow() -> None:
+    """|Ax - b| from its upper end, |A|, |x| and |b| from their lower ones: no member of the balls has a larger ratio."""
+    from nntk_reference.finite import _scaled_residual
+
+    A = np.array([[arb(2, 1), arb(0)], [arb(0), arb(1)]], dtype=object)
+    x, b = np.array([arb(3, 1), arb(0)], dtype=object), np.array([arb(1, 0.5), arb(0)], dtype=object)
+    with ctx.workprec(80):
+        # 3·4 - 1/2 over 1·2 + 1/2
+        assert _scaled_residual(Ball(80), A, x, b) == pytest.approx(11.5 / 2.5, rel=1e-6)
+        members = [(3.0, 4.0, 0.5), (1.0, 2.0, 1.5), (3.0, 2.0, 0.5)]
+        assert all(abs(a * v - w) / (a * v + w) <= 11.5 / 2.5 for a, v, w in members)
+        # a zero inside A, whose absolute value flint encloses by a ball that reaches below 0, leaves b alone below
+        wide = np.array([[arb(0, 2)]], dtype=object)
+        assert _scaled_residual(Ball(80), wide, x[:1], b[:1]) == pytest.approx(9.5 / 0.5, rel=1e-6)
+        assert _scaled_residual(Ball(80), wide, x[:1], wide[0]) == math.inf
+
+
 def test_residual_is_never_lost_to_overflow() -> None:
     # |A||x| is beyond the largest double; a ratio with infinity below would be a residual of exactly zero
     from nntk_reference.finite import _scaled_residual

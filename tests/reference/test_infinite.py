@@ -570,3 +570,16 @@ def test_factors_that_vanish_do_not_climb_the_ladder() -> None:
     assert modes.eigenvalues[0] == modes.eigenvalues[1] > 0
     assert np.array_equal(modes.gradient_descent, [0.0, 0.0])
     assert np.allclose(modes.newton, 1 / (1 + modes.eigenvalues), rtol=1e-15)
+
+
+@pytest.mark.parametrize("wanted", [4, 30])
+def test_what_counts_as_zero_is_small_beside_the_largest(wanted: int) -> None:
+    """An entry that contains zero is one from 4^-bits of the largest downwards, and not ten times further up."""
+    from nntk_reference.infinite import _missing_bits
+
+    with ctx.workprec(200):
+        limit = 3 * arb(4) ** -wanted
+        for radius, missing in ((limit * 0.99, False), (limit * 1.5, True)):
+            balls = np.array([arb(3), arb(0, radius)], dtype=object)
+            assert (_missing_bits(balls, wanted, relative=False) > 0) == missing
+            assert _missing_bits(balls, wanted, relative=True) > 0

@@ -37,6 +37,7 @@ from nntk_reference import (
 )
 from nntk_reference.arithmetic import Array, NotProved
 from tests.tolerances import THRESHOLD
+from tests.weakened import Term, check_tight, every
 
 EPS = 2.0**-52
 
@@ -280,6 +281,41 @@ def test_an_undiagonalized_matrix_gives_wide_enclosures_not_wrong_ones(monkeypat
     monkeypatch.setattr(linalg, "_jacobi", identity)
     for A in (np.array([[1.0, 0.5], [0.5, 1.0]]), np.array([[1.0, 3.0], [3.0, 1.0]]), wilkinson(5)):
         Spectrum(A).assert_enclosed(linalg.enclose_eigenvalues(Ball(64).array(A)))
+
+
+def missed(A: Array, Q: list[list[float]], true: list[float]) -> float:
+    """The largest |mid - truth| over the radius, of the enclosures with the basis Q."""
+    with pytest.MonkeyPatch.context() as patch, ctx.workprec(64):
+        patch.setattr(linalg, "_jacobi", lambda B: [[arb(v) for v in row] for row in Q])
+        found = linalg.enclose_eigenvalues(A)
+        return max(float(abs(v.mid() - t) / v.rad()) for v, t in zip(found, true, strict=True))
+
+
+def stretched_case() -> float:
+    # Q = 1.03 I: every eigenvalue is multiplied by the defect's 1.03²
+    return missed(Ball(64).array(np.diag([5.0])), [[1.03]], [5.0])
+
+
+def wide_case() -> float:
+    return missed(np.array([[arb(1, 0.25)]], dtype=object), [[1.0]], [1.25])
+
+
+TIGHT = [
+    Term(
+        linalg,
+        "enclose_eigenvalues",
+        "(«spread» + widths).upper()",
+        lambda: missed(Ball(64).array([[1.0, 0.5], [0.5, 1.0]]), [[1.0, 0.0], [0.0, 1.0]], [1.5, 0.5]),
+    ),
+    Term(linalg, "enclose_eigenvalues", "(spread + «widths»).upper()", wide_case),
+    Term(linalg, "enclose_eigenvalues", "arb(0, «defect.upper()»)", stretched_case),
+    Term(linalg, "_norm_bound", "abs(v).upper() * abs(v).upper()", stretched_case),
+]
+
+
+@every(TIGHT)
+def test_ten_times_smaller_the_enclosure_misses_the_eigenvalue(term: Term, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_tight(monkeypatch, term)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.5])
