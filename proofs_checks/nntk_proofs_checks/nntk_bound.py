@@ -39,6 +39,7 @@ _SEEDS = {Effort.QUICK: 2, Effort.DEFAULT: 4, Effort.FULL: 20}
 _POINTS = 8  # at finite width, where the order of matrices of balls is 12(d+2)
 _EDGE = arb(2) ** -20  # how far inside and outside the bound on γ the claim is tested
 _ARGUMENT = 0.05  # z of neurons for which (E18) is attained with (1 - 2z²) s̄ in the place of s̄
+_LOST = 1e-6  # targets below which a residual of their size is no longer that of the float64 outputs
 _SHORT = arb("0.99")  # a little less than 1 - 2z²
 
 
@@ -97,12 +98,14 @@ def _aligned(problem: Problem, sign: int) -> tuple[Network, Array, Array]:
 
     With w = 0 the block (E4) acts on c and x̃ as r N^-β ((0, σ'q), (σ'q, cσ''q²)), and Jᵢ is N^-β (σ, cσ'q): an eigenvector for
     c²q² = 1/((σ'/σ)² - σ''/σ). For tanh at a small z the eigenvalue is 1 - 2z² of the other's size.
-    The targets are such that the residual has the size of the largest one, and is positive.
+    The targets are such that the residual has the size of the largest one, and is positive; 1 where that would be lost beside
+    the rounding of the outputs.
     """
     z = np.array([[_ARGUMENT]])
     value, slope, curvature = (float(v[0, 0]) for v in ACTIVATIONS[ACTIVATION].jets(z, FLOAT64))
     k = int(np.abs(problem.y).argmax())
-    X, size = problem.X[k : k + 1], abs(float(problem.y[k])) or 1.0
+    X, largest = problem.X[k : k + 1], abs(float(problem.y[k]))
+    size = largest if largest > _LOST else 1.0
     q = math.sqrt(1 + float((X * X).sum()))
     c = sign / (q * math.sqrt((slope / value) ** 2 - curvature / value))
     net = Network(np.full(4, c), np.zeros((4, X.shape[1])), np.full(4, _ARGUMENT), 0.75, ACTIVATION)
@@ -159,8 +162,8 @@ def _equality(net: _Small, damping: arb, where: str, ar: Ball) -> list[Compariso
 
 
 def _damping(net: _Small, factor: arb) -> arb:
-    """γ_N = factor s̄, or a little more where s̄ = 0."""
-    return (factor * net.size + arb(2) ** -60).upper()
+    """γ_N a little more than factor s̄, so that no multiple of S by a whole number makes it exactly singular."""
+    return (factor * net.size * (1 + arb(2) ** -60)).upper() if net.size > 0 else arb(2) ** -60
 
 
 def _both(net: _Small, factor: arb, where: str, ar: Ball) -> list[Comparison]:
