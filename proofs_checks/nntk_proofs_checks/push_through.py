@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import math
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import sympy
 import torch
-from flint import arb, ctx, fmpq, fmpq_mat
+from flint import fmpq, fmpq_mat
 
 import nntk_accelerated
-from nntk_accelerated import NewtonStep, RangeError, RefinementError, SingularSystemError, newton_step
-from nntk_proofs_checks.certify import norm
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
-from nntk_proofs_checks.ensemble import to_torch
 from nntk_proofs_checks.rational import drawn, negative_eigenvalues
+from nntk_proofs_checks.steps_over_balls import Case, Held, hold
 from nntk_proofs_checks.tried import LAW, of_networks
 from nntk_reference import (
     FLOAT64,
-    Ball,
-    Inertia,
     Network,
     Verdict,
     formulas,
-    gradient,
-    hessian,
-    inertia,
     regularization,
     sample_network,
 )
@@ -45,11 +34,6 @@ __all__ = ["CLAIM"]
 
 _DRAWS = {Effort.QUICK: 60, Effort.DEFAULT: 300, Effort.FULL: 3000}
 _DIMENSIONS = {Effort.QUICK: (1, 2, 3), Effort.DEFAULT: (1, 2, 3, 4), Effort.FULL: (1, 2, 3, 4) * 8}
-_BALLS = Ball(192)
-_LIMIT = 1024.0
-"""The scaled residual, in units of the working dtype's last place, beyond which the accelerated step promises to raise."""
-_CONDITION = 1e4
-"""A system of at most this condition has a step: float32 leaves a digit or more of it to refine with."""
 _NEAR = 1e-6
 """How near to singular, relative to γ_N, a block is made for the border, which takes those below 1e-4."""
 _WIDE, _FEW = 513, 8
@@ -178,212 +162,9 @@ def _identities(effort: Effort) -> Finding:
 # ------------------------------------------------------------------------------------------- the accelerated step, over balls
 
 
-class _Exact:
-    """(E6) of a network at its data, over balls: A = H + γ_N I is `matrix + γ_N I`, ∇L is `slope`."""
-
-    def __init__(self, net: Network, X: Array, y: Array, gamma: float) -> None:
-        self.slope: Array = gradient(net, X, y, arithmetic=_BALLS).reshape(-1)
-        H = hessian(net, X, y, arithmetic=_BALLS)
-        with ctx.workprec(_BALLS.bits):
-            self.A = formulas.add_diagonal(H, regularization(gamma, net.width, net.beta, arithmetic=_BALLS))
-
-    def times(self, v: Array) -> Array:
-        """A v."""
-        image: Array = self.A @ v
-        return image
-
-    def inertia(self, shift: arb) -> Inertia:
-        """Of A + shift I."""
-        return inertia(formulas.add_diagonal(self.A, shift), _BALLS)
-
-
-class _ExactBlocks:
-    """The same where data points share inputs, in O(N), from (E4)'s blocks: with K distinct inputs, input k in nₖ points,
-
-    JᵀJ/M = Σₖ (nₖ/M) jₖjₖᵀ,  ∇L = Σₖ jₖRₖ/M,  Sᵢ as for the K inputs and residuals RₖK/M,  Rₖ = nₖf(xₖ) - Σ y over its points.
-
-    The inertia is E14's for these: neg(D) - neg(diag(M/nₖ) + J D⁻¹Jᵀ).
-    """
-
-    def __init__(self, net: Network, X: Array, y: Array, gamma: float) -> None:
-        inputs, which, counts = np.unique(X, axis=0, return_inverse=True, return_counts=True)
-        K, M = len(inputs), len(X)
-        with ctx.workprec(_BALLS.bits):
-            s = formulas.state(_BALLS, net, inputs)
-            targets = _BALLS.array(y)
-            sums = np.array([targets[which.reshape(-1) == k].sum() for k in range(K)], dtype=object)
-            self.weights = _BALLS.array(counts.astype(float)) / M
-            residuals = self.weights * formulas.outputs(s) - sums / M
-            self.J = formulas.jacobian(s).reshape(K, -1)
-            self.S = formulas.residual_hessian(s, residuals * K)
-            self.slope: Array = self.J.T @ residuals
-            self.damping = regularization(gamma, net.width, net.beta, arithmetic=_BALLS)
-
-    def times(self, v: Array) -> Array:
-        """A v."""
-        blocks = v.reshape(len(self.S), -1)
-        curved = (self.S * blocks[:, None, :]).sum(axis=2).reshape(-1)
-        image: Array = curved + self.damping * v + self.J.T @ (self.weights * (self.J @ v))
-        return image
-
-    def inertia(self, shift: arb) -> Inertia:
-        """Of A + shift I."""
-        K, p = len(self.J), self.S.shape[1]
-        small, negative = np.diag(1 / self.weights), 0
-        D, left = self.S.copy(), self.J.reshape(K, -1, p).transpose(1, 2, 0).copy()  # (N, p, p), (N, p, K)
-        D[:, range(p), range(p)] += self.damping + shift
-        # J D⁻¹ Jᵀ by LDLᵀ of all blocks at once: over balls no pivot has to be large, only of a known sign
-        for k in range(p):
-            pivot = D[:, k, k]
-            if any(v.contains(0) for v in pivot):
-                return Inertia(0, 0, 0, self.J.shape[1])
-            negative += sum(bool(v < 0) for v in pivot)
-            scaled = left[:, k] / pivot[:, None]
-            small = small + left[:, k].T @ scaled
-            column = D[:, k + 1 :, k]
-            left[:, k + 1 :] = left[:, k + 1 :] - column[:, :, None] * scaled[:, None, :]
-            D[:, k + 1 :, k + 1 :] -= column[:, :, None] * (column / pivot[:, None])[:, None, :]
-        counts = inertia(small, _BALLS)
-        own = negative - counts.negative
-        return Inertia(own, 0, self.J.shape[1] - own - counts.undecided, counts.undecided)
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """A step to be held against (E6): of `net`, whose numbers are those of the dtype, with `precision`."""
-
-    net: Network
-    X: Array
-    y: Array
-    gamma: float
-    alpha: float = 1.0
-    precision: str = "float64"
-    chunk: int | None = None
-    steps: int = 1
-    few_inputs: bool = False
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return torch.float32 if self.precision == "float32" else torch.float64
-
-
-@dataclass
-class _Held:
-    """What steps came to. `units`: the largest backward error, in units of the last place of the working dtype."""
-
-    units: float = 0.0
-    wrong: int = 0
-    unknown: int = 0
-    refused: int = 0
-    indefinite: int = 0
-    cases: int = 0
-    reason: str = ""
-
-    @property
-    def false(self) -> bool:
-        """Is E6, or what is said of the inertia, proved wrong?"""
-        return not self.units <= _LIMIT or self.wrong > 0 or self.refused > 0
-
-    def finding(self, entered: str = "", missing: str = "") -> Finding:
-        """Refuted by one step; undecided where an inertia or an error was, or a path was not entered."""
-        known = self.indefinite and not self.unknown and not missing
-        verdict = Verdict.REFUTED if self.false else Verdict.HOLDS if known else Verdict.UNDECIDED
-        why = (
-            f"backward error of {self.units:.3g} units in the last place, {self.wrong} wrong inertias, "
-            f"{self.indefinite} of {self.cases} indefinite{entered}"
-        )
-        if self.reason:
-            why += f", {self.refused} well-conditioned systems refused, {self.unknown} undecided ({self.reason})"
-        return Finding(verdict, self.units, "≤", _LIMIT, self.cases, f"{why}; not entered: {missing}" if missing else why)
-
-
-def _backward_error(exact: _Exact | _ExactBlocks, step: NewtonStep, alpha: float) -> tuple[float, arb]:
-    """An upper bound of ‖AΔ + α∇L‖/(‖A‖‖Δ‖ + α‖∇L‖), and a lower bound of ‖A‖."""
-    slope = arb(alpha) * exact.slope
-    update = _BALLS.array(step.update.double().numpy().reshape(-1))
-    size = max((norm(exact.times(v)) / norm(v) for v in (exact.slope, update) if norm(v) > 0), key=lambda v: v.lower())
-    scale = size.lower() * norm(update) + norm(slope)
-    return float((norm(exact.times(update) + slope) / scale).upper()), size.lower()
-
-
-def _contradicts(step: NewtonStep, exact: _Exact | _ExactBlocks, room: arb) -> bool | None:
-    """Does what the step says of A's inertia contradict what is proved of it? None where nothing is.
-
-    What it says is proved has to be the inertia of A; a count that is not, that of a matrix within `room` of A.
-    """
-    proved, certificate, zero = exact.inertia(arb(0)), step.certificate, arb(0)
-    if proved.undecided:
-        return None
-    own, verdict = proved.negative, certificate.verdict
-    if certificate.at_least > own or certificate.negative not in (None, own):
-        return True
-    if (verdict == "positive definite" and own) or (verdict == "indefinite" and not own):
-        return True
-    if step.negative_eigenvalues == own:
-        return False
-    if step.negative_eigenvalues_proved:
-        return True
-    least, most = exact.inertia(room - zero), exact.inertia(zero - room)
-    if least.undecided or most.undecided:
-        return None
-    return not least.negative <= step.negative_eigenvalues <= most.negative
-
-
-@contextmanager
-def _watching() -> Iterator[set[str]]:
-    """The names of all functions of the accelerated package that run meanwhile, in any thread: which paths a step took."""
-    seen: set[str] = set()
-
-    def profile(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and str(frame.f_globals.get("__name__")).startswith("nntk_accelerated"):
-            seen.add(frame.f_code.co_name)
-
-    before, before_threads = sys.getprofile(), threading.getprofile()
-    threading.setprofile(profile)
-    sys.setprofile(profile)
-    try:
-        yield seen
-    finally:
-        sys.setprofile(before)
-        threading.setprofile(before_threads)
-
-
-def _hold(case: _Case, held: _Held) -> tuple[NewtonStep | None, set[str]]:
-    """Take the case's steps, hold each against (E6), and add what they came to.
-
-    The last step, None where one was refused, and what was called for it.
-    """
-    moving = to_torch(case.net).to(case.dtype)
-    X, y = (torch.tensor(values, dtype=case.dtype) for values in (case.X, case.y))
-    eps, step, seen, theta = torch.finfo(case.dtype).eps, None, set[str](), moving.theta
-    for _ in range(case.steps):
-        net = Network.from_theta(theta.double().numpy(), case.net.beta, case.net.activation)
-        exact = (_ExactBlocks if case.few_inputs else _Exact)(net, case.X, case.y, case.gamma)
-        held.cases += 1
-        with ctx.workprec(_BALLS.bits):
-            try:
-                with _watching() as seen:
-                    step = newton_step(moving, X, y, case.gamma, alpha=case.alpha, precision=case.precision, chunk=case.chunk)
-            except (RangeError, RefinementError, SingularSystemError) as error:
-                size = norm(exact.times(exact.slope)) / norm(exact.slope)
-                apart = [exact.inertia(sign * size / _CONDITION) for sign in (1, -1)]
-                conditioned = apart[0].negative == apart[1].negative and not any(a.undecided for a in apart)
-                held.refused, held.unknown = held.refused + conditioned, held.unknown + (not conditioned)
-                held.reason = str(error)
-                return None, seen
-            backward, size = _backward_error(exact, step, case.alpha)
-            contradicts = _contradicts(step, exact, size * _LIMIT * eps)
-            held.indefinite += step.negative_eigenvalues > 0
-        held.units = max(held.units, backward / eps) if backward == backward else math.inf
-        held.wrong, held.unknown = held.wrong + bool(contradicts), held.unknown + (contradicts is None)
-        moving.move_(step.update)
-        theta = theta + step.update  # where the next step has to be taken
-    return step, seen
-
-
 def _accelerated(problem: Problem, effort: Effort) -> Finding:
     """What computes in O(N) by E13 and E14 against (E6), over balls: two steps in a row, with and without an indefinite D."""
-    held = _Held()
+    held = Held()
     (first, *others), systems = of_networks(Effort.FULL), list(itertools.product(_DIMENSIONS[effort], (1e-3, 1e-1, 10.0)))
     # Every system with the first activation, whichever others there are: few of them have a negative eigenvalue that E14 takes
     # away. Then half as many with the others, or more, so that each has its turn.
@@ -393,11 +174,8 @@ def _accelerated(problem: Problem, effort: Effort) -> Finding:
         rng = np.random.default_rng([problem.seed, index])
         X, y, alpha = rng.uniform(-1, 1, (4, d)), rng.standard_normal(4), (1.0, 0.5)[index % 2]
         net = sample_network(6, d, beta=0.75, activation=name, seed=rng, law=LAW)
-        _hold(_Case(net, X, y, gamma, alpha, steps=2), held)
+        hold(Case(net, X, y, gamma, alpha, steps=2), held)
     return held.finding()
-
-
-# ------------------------------------------------------------------------------------------------------ and its other paths
 
 
 def _drawn(rng: np.random.Generator, name: str, N: int, M: int, d: int) -> tuple[Network, Array, Array]:
@@ -419,7 +197,7 @@ def _block_values(net: Network, X: Array, y: Array) -> Array:
     return values
 
 
-def _small(problem: Problem, effort: Effort) -> Iterator[_Case]:
+def _small(problem: Problem, effort: Effort) -> Iterator[Case]:
     """Near the border on either side, where neg(D) is within reach of M and where it is beyond; in each precision; in lanes."""
     names = of_networks(Effort.FULL)
     for index, d in enumerate(_DIMENSIONS[effort]):
@@ -427,16 +205,16 @@ def _small(problem: Problem, effort: Effort) -> Iterator[_Case]:
         net, X, y = _drawn(rng, names[index % len(names)], 6, 4, d)
         values = _block_values(net, X, y)
         for near, k in itertools.product((1 - _NEAR, 1 + _NEAR), (0, len(X) + 1)):
-            yield _Case(net, X, y, -near * values[k], (1.0, 0.5)[k > 0])
+            yield Case(net, X, y, -near * values[k], (1.0, 0.5)[k > 0])
         for share in (0.3, 3.0):
-            case = _Case(net, X, y, -share * values[0])
+            case = Case(net, X, y, -share * values[0])
             yield replace(case, precision="float32", steps=2)
             yield case
             yield replace(case, precision="mixed")
             yield replace(case, chunk=2)
 
 
-def _wide(problem: Problem, effort: Effort) -> Iterator[_Case]:
+def _wide(problem: Problem, effort: Effort) -> Iterator[Case]:
     """Many points at few inputs; d = 1, which has loops of its own, and 2; D definite, indefinite and near singular."""
     cases = list(itertools.product(_compiled(), (1, 2)))
     for name, d in cases[::3] if effort is Effort.QUICK else cases:
@@ -445,7 +223,7 @@ def _wide(problem: Problem, effort: Effort) -> Iterator[_Case]:
         X, y = X[rng.integers(0, _FEW, _WIDE)], 1 + rng.standard_normal(_WIDE)
         values = _block_values(net, X, y)
         for gamma in (-2 * values[0], -values[0] / 2, -(1 + _NEAR) * values[2]):
-            yield _Case(net, X, y, float(gamma), few_inputs=True)
+            yield Case(net, X, y, float(gamma), few_inputs=True)
 
 
 def _paths(problem: Problem, effort: Effort) -> Finding:
@@ -454,14 +232,14 @@ def _paths(problem: Problem, effort: Effort) -> Finding:
     *Compiled loops*: with the last block of neurons not full. *Border*: γ_N within a millionth of what makes a block singular.
     *Lanes*: as many threads as chunks. *float32* and *mixed*: as they say; mixed precision ends with other bits than float64.
     """
-    held, paths = _Held(), ("compiled loops", "border", "lanes", "mixed", "float32")
+    held, paths = Held(), ("compiled loops", "border", "lanes", "mixed", "float32")
     entered, before = {path: 0 for path in paths if path != "compiled loops" or _compiled()}, None
     for case in itertools.chain(_small(problem, effort), _wide(problem, effort)):
         if not case.gamma > 0:
             held.unknown, held.reason = held.unknown + 1, "no block has a negative eigenvalue to stand near"
             continue
         with _threads(1 if case.chunk is None else 3):
-            step, seen = _hold(case, held)
+            step, seen = hold(case, held)
         if held.false:
             break
         if step is not None:
