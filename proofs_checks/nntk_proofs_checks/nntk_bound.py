@@ -22,7 +22,7 @@ from nntk_proofs_checks.certify import (
     unit_interval,
     unmet_assumption,
 )
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, for_its_reason, together
 from nntk_proofs_checks.ensemble import standardized
 from nntk_proofs_checks.panel import Panel
 from nntk_proofs_checks.tried import ACTIVATION, LAW, with_limit_kernel
@@ -241,16 +241,12 @@ def _sandwich_panel(comparisons: Sequence[Comparison]) -> Panel:
     return Panel("NNTK at N = 12 between the bounds of E18", "k", "λₖ(𝓑)", series, log="y")
 
 
-def _for_the_reason(broken: Sequence[Comparison], sound: Sequence[Comparison], holds: str) -> Finding:
-    """A control's finding: `broken` with the assumption broken, and refuted only if all that is `sound` holds.
+def _refuted_alone(broken: Sequence[Comparison], sound: Sequence[Comparison], holds: str) -> Finding:
+    """A control's finding: `broken` with the assumption broken, for its reason only if all that is `sound` holds.
 
-    `sound` is the statement for the same kernel where the assumption is kept. A kernel that is 0, or a thousand times too
-    large, contradicts that, too; then nothing is said about the assumption.
+    `sound` is the statement for the same kernel where the assumption is kept.
     """
-    finding, kept = (conclude(comparisons, 1, holds) for comparisons in (broken, sound))
-    if finding.verdict is Verdict.REFUTED and kept.verdict is not Verdict.HOLDS:
-        return Finding.undecided(f"{finding.why}; but not for the reason stated: {kept.why}", cases=1)
-    return finding
+    return for_its_reason(conclude(broken, 1, holds), conclude(sound, 1, holds))
 
 
 def _limit_control(problem: Problem, effort: Effort) -> Finding:
@@ -265,7 +261,7 @@ def _limit_control(problem: Problem, effort: Effort) -> Finding:
     place = f"{len(X)} of the points with λ_min of {len(few)}"
     broken = settle(partial(_limit_comparisons, X, activation, place, right_for=few))
     sound = settle(partial(_limit_comparisons, few, activation, f"{len(few)} of the points"))
-    return _for_the_reason(broken, sound, "λ_min(𝓑*) ≥ ρ with γ as for half the points")
+    return _refuted_alone(broken, sound, "λ_min(𝓑*) ≥ ρ with γ as for half the points")
 
 
 def _beyond(problem: Problem, seed: int, bits: int) -> list[Comparison]:
@@ -290,7 +286,7 @@ def _finite_control(problem: Problem, effort: Effort) -> Finding:
     data = standardized(problem, _POINTS)
     *kept, decisive = settle(partial(_beyond, data, 0))
     sound = [*settle(partial(_finite_comparisons, data, 0, _FACTORS[0])), *kept]
-    return _for_the_reason([decisive], sound, "E18 holds though D is indefinite")
+    return _refuted_alone([decisive], sound, "E18 holds though D is indefinite")
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

@@ -11,7 +11,7 @@ import torch
 from flint import ctx
 
 from nntk_accelerated import NewtonStep, RequiredGamma, ShallowNet, newton_step, required_gamma, sufficient_gamma
-from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
+from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, for_its_reason, together
 from nntk_proofs_checks.ensemble import draw_network, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_proofs_checks.wide import affordable
@@ -280,7 +280,7 @@ def _below(label: str, start: float, train: Callable[[float], tuple[_State, ...]
 
     Refuted counts only with proved negative eigenvalues, and where the same network has none with γ beyond (E16).
     """
-    kept = train(_BEYOND * start)[0]
+    kept = _finding([_Run(label, _BEYOND * start, train(_BEYOND * start)[:1])])
     for halvings in range(_HALVINGS + 1):
         gamma = start / _BELOW / 2**halvings
         states = train(gamma)[:1]
@@ -288,11 +288,7 @@ def _below(label: str, start: float, train: Callable[[float], tuple[_State, ...]
             break
     if states[0].verdict is Verdict.REFUTED and not states[0].negative:  # for another reason than the control's
         states = (replace(states[0], verdict=Verdict.UNDECIDED),)
-    found = _finding([_Run(label, gamma, states)])
-    if found.verdict is Verdict.REFUTED and kept.verdict is not Verdict.HOLDS:
-        why = f"{found.why}; but not for the reason stated, as beyond (E16) it is {kept.verdict.value}, too: {kept.why}"
-        return Finding.undecided(why, cases=found.cases)
-    return found
+    return for_its_reason(_finding([_Run(label, gamma, states)]), kept)
 
 
 def control(problem: Problem, effort: Effort) -> Finding:

@@ -135,8 +135,8 @@ def test_the_controls_hold_where_nothing_is_broken() -> None:
     assert conclude(kept, 1, "").verdict is Verdict.HOLDS  # that γ_N < s̄, that D is indefinite, and the rest of the code
     assert decisive.verdict is Verdict.REFUTED
     assert decisive.limit > 0  # so it says something about 𝓑: bounds below 0 are exceeded by any positive semidefinite matrix
-    assert nntk_bound._for_the_reason(kept, kept, "").verdict is Verdict.HOLDS
-    assert nntk_bound._for_the_reason([decisive], [decisive], "").verdict is Verdict.UNDECIDED
+    assert nntk_bound._refuted_alone(kept, kept, "").verdict is Verdict.HOLDS
+    assert nntk_bound._refuted_alone([decisive], [decisive], "").verdict is Verdict.UNDECIDED
 
 
 def _scaled(name: str, factor: object):
