@@ -85,7 +85,7 @@ def table() -> str:
             "",
             f"## {effort} effort, {name} data: {sum(map(passed, rows))} of {len(rows)} seeds pass",
             "",
-            f"Median time {seconds[len(seconds) // 2]:g} s ({jobs} processes a run; {rows[0]['machine']}).",
+            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {rows[0]['machine']}).",
             "",
             "| claim | holds | undecided | refuted | not applicable | control refuted | median time |",
             "|---|---|---|---|---|---|---|",

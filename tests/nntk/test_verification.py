@@ -277,7 +277,7 @@ def test_interruption_keeps_what_is_finished(verify: Callable[..., Result], tmp_
 # --- in a process of its own ------------------------------------------------------------------------------------------
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 import nntk_proofs_checks as p
 from nntk.cli import main
 from nntk_reference import Verdict
@@ -289,6 +289,7 @@ def claim(id, seconds):
     refuted = p.Finding(Verdict.REFUTED, 3.0, "≤", 2.0, 3, "w")
     return p.Claim(id, "s", "a", p.Evidence.EXACT, check, lambda problem, effort: refuted, "r")
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
 p.CLAIMS = {"quick": claim("quick", 0), "slow": claim("slow", float(sys.argv.pop()))}
 main()
 """
