@@ -45,14 +45,34 @@ def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
 def eigh(D: Tensor) -> tuple[Tensor, Tensor]:
     """(λ, Q) with D = Q diag(λ) Qᵀ: λ (p, n) in no order, Q (p, p, n), eigenvectors in its columns. D is overwritten.
 
-    By LAPACK, or by Jacobi rotations on a GPU where p is small. A matrix that is not finite gives nan.
+    By LAPACK; by Jacobi rotations on a GPU where p is small, and for the rare graded matrices on which LAPACK fails. A matrix
+    that is not finite gives nan.
     """
     if D.is_cuda and D.shape[0] <= _COMPONENTWISE:
         return _jacobi(D)
     finite = torch.isfinite(D).flatten(0, 1).all(0)
-    values, vectors = torch.linalg.eigh(torch.where(finite, D, 0).permute(2, 0, 1))
+    matrices = torch.where(finite, D, 0).permute(2, 0, 1)
+    values, vectors = _lapack(matrices)
+    failed = ~(torch.isfinite(values).all(1) & torch.isfinite(vectors).flatten(1).all(1))
+    if bool(failed.any()):
+        graded = matrices[failed]
+        exponent = torch.frexp(graded.abs().amax((1, 2))).exponent
+        rotated, Q = _jacobi(torch.ldexp(graded.permute(1, 2, 0), -exponent))
+        values[failed], vectors[failed] = torch.ldexp(rotated, exponent).t(), Q.permute(2, 0, 1)
     values = torch.where(finite, values.t(), torch.nan)
     return values, vectors.permute(1, 2, 0).contiguous()
+
+
+def _lapack(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """(λ (n, p), Q (n, p, p)) of matrices (n, p, p); nan for those that it does not converge on, whatever their neighbours."""
+    try:
+        values, vectors = torch.linalg.eigh(matrices)
+        return values, vectors
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # one of them
+        if len(matrices) == 1:
+            return torch.full_like(matrices[:, 0], torch.nan), torch.full_like(matrices, torch.nan)
+        parts = [_lapack(matrices[k : k + 1]) for k in range(len(matrices))]
+        return torch.cat([values for values, _ in parts]), torch.cat([vectors for _, vectors in parts])
 
 
 def _jacobi(D: Tensor) -> tuple[Tensor, Tensor]:

@@ -203,6 +203,47 @@ def test_eigh_lets_no_nan_reach_a_neighbour(p: int, jacobi: bool) -> None:
     assert values[:, 3].isnan().all()  # and the failure is not hidden
 
 
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@pytest.mark.parametrize("p", [2, 4, 5, 7, 9])
+def test_eigh_of_entries_of_any_size_is_finite(p: int, dtype: str) -> None:
+    """LAPACK does not converge on some of these, which says nothing of those beside them."""
+    rng, reach = np.random.default_rng(p), 300 if dtype == "float64" else 36
+    upper = rng.standard_normal((p, p, 600)) * 10.0 ** rng.uniform(-reach, reach, (p, p, 600))
+    matrices = [np.tril(A) + np.tril(A, -1).T for A in np.moveaxis(upper, 2, 0)]
+    D, stored = batch(matrices, dtype)
+    values, Q = blocks.eigh(D)
+    for A, lam, q in zip(stored, each(values), each(Q), strict=True):
+        size = np.abs(A).max()
+        assert np.linalg.norm(q.T @ q - np.eye(p)) <= THRESHOLD * p * EPS[dtype]
+        assert np.linalg.norm((q * (lam / size)) @ q.T - A / size) <= THRESHOLD * p * EPS[dtype]
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_matrix_that_lapack_fails_on_is_rotated_and_its_neighbours_are_not(
+    raises: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: a failure of LAPACK, told by an error or by nan."""
+    rng, lapack = np.random.default_rng(0), torch.linalg.eigh
+    matrices = [with_spectrum(rng, rng.standard_normal(4)) * 10.0**k for k in (0, 200, 1)]
+    expected_values, expected_Q = blocks.eigh(batch(matrices, "float64")[0])
+
+    def failing(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        failed = A.abs().amax((1, 2)) > 1e100
+        if raises and failed.any():
+            raise torch.linalg.LinAlgError("planted")
+        values, vectors = lapack(A)
+        return torch.where(failed[:, None], torch.nan, values), torch.where(failed[:, None, None], torch.nan, vectors)
+
+    monkeypatch.setattr(torch.linalg, "eigh", failing)
+    D, stored = batch(matrices, "float64")
+    values, Q = blocks.eigh(D)
+    assert torch.equal(values[:, [0, 2]], expected_values[:, [0, 2]])
+    assert torch.equal(Q[:, :, [0, 2]], expected_Q[:, :, [0, 2]])
+    np.testing.assert_allclose(np.sort(each(values)[1]), each(expected_values)[1], rtol=1e-13)
+    lam, q = each(values)[1], each(Q)[1]
+    np.testing.assert_allclose((q * lam) @ q.T, stored[1], rtol=0, atol=1e-14 * np.abs(stored[1]).max())
+
+
 def test_rotations_leave_a_diagonal_matrix_as_it_is() -> None:
     rng = np.random.default_rng(0)
     diagonal = rng.standard_normal(7) * 10.0 ** rng.integers(-100, 100, 7)
