@@ -293,9 +293,13 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
 
 def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
     """Eigenvalues of W (float64) and a bound of their error, from computed residuals and Q's defect (Weyl, Ostrowski)."""
+    unknown = torch.full((M,), math.nan, dtype=torch.float64), math.inf
     if not bool(torch.isfinite(W).all()):
-        return torch.full((M,), math.nan, dtype=torch.float64), math.inf
-    values, Q = torch.linalg.eigh(W)
+        return unknown
+    try:
+        values, Q = torch.linalg.eigh(W)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # no convergence
+        return unknown
     g = roundings(M + 4, torch.float64)
     size = float(values.abs().max())
     eye = torch.eye(M, dtype=Q.dtype, device=Q.device)

@@ -418,6 +418,16 @@ def test_the_bound_of_eigenvalues_is_not_a_million_times_too_large() -> None:
         assert 1e-5 < float(max(errors, key=float)) / bound <= 1
 
 
+def test_eigenvalues_that_lapack_does_not_find_have_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(A: torch.Tensor) -> None:
+        raise torch.linalg.LinAlgError("planted")
+
+    monkeypatch.setattr(torch.linalg, "eigh", failing)
+    values, bound = certificate._bounded_eigenvalues(torch.eye(3, dtype=torch.float64), 3)
+    assert bound == math.inf
+    assert values.isnan().all()
+
+
 def test_eigenvalues_of_a_matrix_that_is_not_finite_have_no_bound() -> None:
     W = torch.eye(3, dtype=torch.float64)
     W[1, 1] = math.nan
