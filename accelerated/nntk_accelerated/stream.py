@@ -29,6 +29,7 @@ from torch import Tensor
 
 from nntk_accelerated import blocks
 from nntk_accelerated.dense import Factor, add_outer, factorize
+from nntk_accelerated.errors import SingularSystemError
 from nntk_accelerated.instance import Instance
 
 __all__ = [
@@ -382,12 +383,12 @@ def _border(task: Instance, S: Tensor | None, shift: float, odd: Tensor, values:
 def factor(task: Instance, K: Gram) -> tuple[Factor, int]:
     """Factorize W, in K.G's memory where there is no border; (the factor, neg(A)).
 
-    Raises SingularSystemError if W is singular in its arithmetic.
+    Raises SingularSystemError if W is singular in its arithmetic, or so nearly that its inertia cannot be that of any A.
     """
     if K.border is None:
         K.G.diagonal().add_(task.M)
         done = factorize(K.G, definite=K.definite)
-        return done, K.negative - done.negative
+        return done, _possible(task, K.negative - done.negative)
     k = K.border.values.shape[0]
     W = task.zeros(task.M + k, task.M + k, dtype=K.G.dtype)
     W[: task.M, : task.M] = K.G
@@ -395,7 +396,14 @@ def factor(task: Instance, K: Gram) -> tuple[Factor, int]:
     W[task.M :, : task.M] = K.border.JV.t()
     W.diagonal()[task.M :] = -K.border.values
     done = factorize(W, definite=False)
-    return done, K.negative + k - done.negative
+    return done, _possible(task, K.negative + k - done.negative)
+
+
+def _possible(task: Instance, negative: int) -> int:
+    """A number of negative eigenvalues; where it is none, rounding errors have outweighed what there was to count."""
+    if not 0 <= negative <= task.net.width * task.p:
+        raise SingularSystemError(f"the damped Hessian's inertia is lost among rounding errors in {task.dtype}: change gamma")
+    return negative
 
 
 # ----------------------------------------------------------------------------------------------------------------------- solve

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -287,6 +289,26 @@ def test_inertia_with_more_singular_directions_than_data_points(repeats: int, de
     for share in (1e-12, -1e-7, 1e-5, 1e-2, -1e-2):
         for rank in (0, repeats, 5 * repeats):
             check_count(case, near_block(case, share, rank), 3, device)
+
+
+@pytest.mark.parametrize("border", [False, True])
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_count_that_no_matrix_has_is_refused(off: int, border: bool) -> None:
+    """Planted: rounding errors that outweigh what there is to count."""
+    case = random_case(1, 3, 1, 4)
+    task = ours(case)
+    r, parameters = stream.outputs(task) - task.y, 3 * 3
+    K = stream.gram(task, near_block(case, 1e-6, 0) if border else 5.0, r=r)
+    assert (K.border is not None) == border
+    _, negative = stream.factor(task, replace(K, G=K.G.clone()))
+    least, most = -negative, parameters - negative
+    for wrong, edge in (((least if off < 0 else most) + off, False), (least if off < 0 else most, True)):
+        planted = replace(K, G=K.G.clone(), negative=K.negative + wrong)
+        if edge:
+            assert stream.factor(task, planted)[1] == (0 if off < 0 else parameters)
+            continue
+        with pytest.raises(SingularSystemError, match="lost among rounding errors"):
+            stream.factor(task, planted)
 
 
 def test_inertia_tells_the_two_sides_of_an_eigenvalue() -> None:
