@@ -17,7 +17,7 @@ from nntk_accelerated.activations import Activation, activation
 from nntk_accelerated.errors import AcceleratedError, InputError, MemoryLimitError
 from nntk_accelerated.model import ShallowNet
 from nntk_accelerated.sharding import Ranks
-from nntk_accelerated.validation import choice, whole_number
+from nntk_accelerated.validation import all_finite, choice, whole_number
 
 __all__ = ["NO_TARGETS", "PRECISIONS", "Instance", "Precision", "instance", "memory_guard"]
 
@@ -309,7 +309,7 @@ def _checked(net: ShallowNet, X: Any, y: Any, precision: Any, chunk: Any) -> tup
     if y.shape[0] != X.shape[0]:
         raise InputError("y", f"shape ({X.shape[0]},), as X has rows", f"shape {tuple(y.shape)}")
     for name, values in (("X", X), ("y", y), *((f"net.{name}", p) for name, p in net.named_parameters())):
-        if not bool(torch.isfinite(values.detach()).all()):
+        if not all_finite(values.detach()):
             raise InputError(name, "finite numbers", "inf or nan among them")
     if precision is None:
         precision = "float64" if net.c.dtype == torch.float64 else "float32"

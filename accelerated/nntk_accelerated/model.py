@@ -14,7 +14,7 @@ from nntk_accelerated.activations import activation
 from nntk_accelerated.errors import InputError, MemoryLimitError, RangeError
 from nntk_accelerated.laws import InitialLaw, initial_law
 from nntk_accelerated.sharding import Ranks
-from nntk_accelerated.validation import number, whole_number
+from nntk_accelerated.validation import all_finite, number, whole_number
 
 __all__ = ["ShallowNet", "columns"]
 
@@ -104,7 +104,7 @@ class ShallowNet(nn.Module):
                 raise InputError(name, expected, f"shape {tuple(t.shape)}, with c of shape {tuple(tensors['c'].shape)}")
             if (t.dtype, t.device) != (tensors["c"].dtype, tensors["c"].device):
                 raise InputError(name, f"{tensors['c'].dtype} on {tensors['c'].device}, as c", f"{t.dtype} on {t.device}")
-            if not bool(torch.isfinite(t).all()):
+            if not all_finite(t.detach()):
                 raise InputError(name, "finite numbers", "inf or nan among them")
         net = cls.__new__(cls)
         nn.Module.__init__(net)
@@ -119,7 +119,7 @@ class ShallowNet(nn.Module):
         rows = _floating("theta", theta)
         if rows.dim() != 2 or rows.shape[0] == 0 or rows.shape[1] < 3:
             raise InputError("theta", "shape (N, d+2): a row (c, w, eta) for each neuron", f"shape {tuple(rows.shape)}")
-        if not bool(torch.isfinite(rows).all()):
+        if not all_finite(rows.detach()):
             raise InputError("theta", "finite numbers", "inf or nan among them")
         return cls.from_arrays(*columns(rows), beta=beta, activation=activation, negative_control=negative_control)
 
@@ -148,7 +148,7 @@ class ShallowNet(nn.Module):
         numbers = _floating(name, rows)
         if numbers.device != self.c.device:
             raise InputError(name, f"a tensor on {self.c.device}, as the net", str(numbers.device))
-        if not bool(torch.isfinite(numbers).all()):
+        if not all_finite(numbers.detach()):
             raise InputError(name, "finite numbers", "inf or nan among them")
         return numbers
 
@@ -156,7 +156,7 @@ class ShallowNet(nn.Module):
     def _put(self, values: Sequence[Tensor]) -> ShallowNet:
         parameters = (self.c, self.w, self.eta)
         rounded = [value.to(parameter.dtype) for parameter, value in zip(parameters, values, strict=True)]
-        if not all(bool(torch.isfinite(value).all()) for value in rounded):
+        if not all(map(all_finite, rounded)):
             raise RangeError(f"a parameter would leave the range of {self.c.dtype}")
         for parameter, value in zip(parameters, rounded, strict=True):
             parameter.copy_(value)

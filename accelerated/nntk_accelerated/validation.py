@@ -1,4 +1,4 @@
-"""Checks of plain numbers."""
+"""Checks of plain numbers, and whether a tensor's are finite."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nntk_accelerated.errors import InputError
 
-__all__ = ["choice", "number", "positive", "whole_number"]
+__all__ = ["all_finite", "choice", "number", "positive", "whole_number"]
 
 
 def number(name: str, value: Any, expected: str = "a finite number") -> float:
@@ -48,3 +49,8 @@ def choice(name: str, value: Any, choices: Iterable[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise InputError(name, f"one of {', '.join(choices)}", repr(value))
     return value
+
+
+def all_finite(values: Tensor) -> bool:
+    """Are all numbers finite? Their sum tells it in one pass; it alone can be infinite where none of them is."""
+    return math.isfinite(values.sum()) or bool(torch.isfinite(values).all())

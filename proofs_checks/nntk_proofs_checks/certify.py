@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,6 +43,25 @@ GRIDS: Mapping[Effort, tuple[int, ...]] = {Effort.QUICK: (), Effort.DEFAULT: (5,
 
 _LADDER = (64, 96, 128, 192, 288, 432, 648, 972, 1458)
 _MOST_POINTS = {Effort.QUICK: 32, Effort.DEFAULT: 48, Effort.FULL: 96}
+
+
+def _ball(mid: int, mid_exponent: int, radius: int, radius_exponent: int) -> arb:
+    with ctx.workprec(max(64, mid.bit_length())):
+        centre, exact = arb((mid, mid_exponent)), arb((radius, radius_exponent))
+        if not radius:
+            return centre
+        # arb rounds a radius up to 30 bits, also one that has no more: a little less comes out as what it was
+        ball = arb(centre, exact * (1 - arb(2) ** -31))
+        return ball if ball.rad() >= exact else arb(centre, exact)
+
+
+def _parts(ball: arb) -> tuple[Callable[..., arb], tuple[int, ...] | tuple[str]]:
+    if not ball.is_finite():
+        return arb, (ball.str(),)
+    return _ball, tuple(int(v) for part in (ball.mid(), ball.rad()) for v in part.man_exp())
+
+
+copyreg.pickle(arb, _parts)  # python-flint does not say how; balls come from a process as they were
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +119,14 @@ def conclude(comparisons: Sequence[Comparison], cases: int, holds: str) -> Findi
     return Finding.undecided("there was nothing to compare")
 
 
-def at_rising_precision(attempt: Callable[[int], Finding], first: int = 0) -> Finding:
+def at_rising_precision(attempt: Callable[[int], Finding], first: int = _LADDER[0]) -> Finding:
     """The first decided finding of `attempt(bits)`, run inside flint's precision of bits + 64, up to the last of the ladder.
 
-    `first` skips precisions that are known not to be enough.
+    `first` is where to begin, on the ladder or between its steps, if those below are known not to be enough.
     """
     finding: Finding | None = None
     reason = ""
-    for bits in (b for b in _LADDER if b >= first):
+    for bits in (min(first, _LADDER[-1]), *(step for step in _LADDER if step > first)):
         with ctx.workprec(bits + 64):
             try:
                 finding = attempt(bits)
@@ -123,7 +143,7 @@ def at_rising_precision(attempt: Callable[[int], Finding], first: int = 0) -> Fi
     return finding or Finding.undecided(f"no proof within {bits} bits: {reason}")
 
 
-def settle(attempt: Callable[[int], Sequence[Comparison]], first: int = 0) -> Sequence[Comparison]:
+def settle(attempt: Callable[[int], Sequence[Comparison]], first: int = _LADDER[0]) -> Sequence[Comparison]:
     """The comparisons of `attempt(bits)` at the first precision that decides them, or the last at which they could be made.
 
     For a claim of many cases, each of which needs a precision of its own; `first` as above. Raises NotProved where no

@@ -29,6 +29,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together, unmet
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import LAW, of_spectral_decay
 from nntk_reference import Strip, Verdict, activation
 from nntk_reference.arithmetic import Array
@@ -270,13 +271,17 @@ def _check(problem: Problem, effort: Effort) -> Finding:
         return missing
     names, side = of_spectral_decay(effort), _SIDE[effort]
     grids = {f"{M} points of [0, 1]": unit_interval(M).X for M in _POINTS[effort]}
-    nested = [_present(_case(X, name, place) for place, X in grids.items()) for name in names]
-    plane = _present(_case(_tensor_grid(side), name, f"{side}×{side} points of [0, 1]²") for name in names)
+    square = f"{side}×{side} points of [0, 1]²"
+    places = {"the data": problem.X, square: _tensor_grid(side)} | grids
+    asked = [(name, place) for name in names for place in places]
+    made = dict(zip(asked, trials(_case, [(places[place], name, place) for name, place in asked]), strict=True))
+    nested = [_present(made[name, place] for place in grids) for name in names]
+    plane = _present(made[name, square] for name in names)
     on_grids = [*chain(*nested), *plane]
     falling = [c for family in nested for c in _falling(family)]
     panels = [_spectra_panel([family[-1] for family in nested], "points of [0, 1]"), _smallest_panel(nested)]
     parts = {"grids": _judged(on_grids, falling, ", and M λ_min falls along nested grids")}
-    data = {name: _case(problem.X, name, "the data") for name in names}
+    data = {name: made[name, "the data"] for name in names}
     if saying := _present(data.values()):
         parts["the data"] = _judged(saying, (), "")
         panels.append(_spectra_panel(saying, "points of the data"))

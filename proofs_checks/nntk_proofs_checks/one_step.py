@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,12 +19,14 @@ from nntk_proofs_checks.certify import (
     curve,
     limit_spectrum_at,
     norm,
+    proved_spectrum,
     settle,
     unit_interval,
     unmet_assumption,
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import ACTIVATION, with_limit_kernel
 from nntk_reference import Verdict, formulas
 from nntk_reference.arithmetic import Array
@@ -34,7 +37,7 @@ __all__ = ["CLAIM"]
 _EXPONENTS = (1, 3, 6, 12)  # γ = λ_min 10^-j
 _CONTROL_EXPONENT = 6  # one γ will do: what is left does not depend on it
 _ROOM = arb(2) ** -20  # on either side of the bound, which is attained: equality has no proof
-_FIRST = 128  # bits: the last γ takes log2(1e12) + 20 of them beyond those that λ_min takes
+_BEYOND = 60 + 28  # bits: log2(1e12) for the last γ, 20 for the room, and what elimination loses by rounding
 
 
 def _one_step(kernel: Array, gamma: arb, target: Array) -> Array:
@@ -83,6 +86,17 @@ def _comparisons(problem: Problem, activation: str, place: str, bits: int) -> li
     return out
 
 
+def _enough(problem: Problem, activation: str) -> int:
+    """Bits that should decide; a wrong guess costs time, nothing else. Raises NotProved where λ_min has no proved sign."""
+    magnitude = -float(proved_spectrum(problem.X, activation).smallest.log()) / math.log(2)
+    # elimination takes up to a quarter more than the bits of λ_min
+    return 16 * math.ceil((_BEYOND + 1.25 * max(0.0, magnitude)) / 16)
+
+
+def _settled(problem: Problem, activation: str, place: str) -> Sequence[Comparison]:
+    return settle(partial(_comparisons, problem, activation, place), _enough(problem, activation))
+
+
 def _limit_check(problem: Problem, effort: Effort) -> Finding:
     """|f*₁ - y|/|y| ≤ γ/(γ + λ_min) for γ/λ_min from 1e-1 to 1e-12, for the y of the data and for the worst one."""
     unmet = unmet_assumption(problem, effort)
@@ -90,7 +104,7 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
         return unmet
     places = {"the data": problem} | {f"{M} points of [0, 1]": unit_interval(M) for M in GRIDS[effort]}
     names = with_limit_kernel(effort)
-    cases = [settle(partial(_comparisons, data, name, place), _FIRST) for name in names for place, data in places.items()]
+    cases = trials(_settled, [(data, name, place) for name in names for place, data in places.items()])
     comparisons = [c for case in cases for c in case]
     finding = conclude(comparisons, len(comparisons), "what one step leaves falls with γ")
     return replace(finding, panels=(_panel(f"one step in the limit, {names[0]}", cases[0]),))
@@ -132,10 +146,11 @@ def _limit_control(problem: Problem, effort: Effort) -> Finding:
     if unmet:
         return unmet
 
-    unequal = at_rising_precision(partial(_one_input_twice, problem, float(np.abs(problem.y).max())))
+    first = _enough(problem, ACTIVATION)
+    unequal = at_rising_precision(partial(_one_input_twice, problem, float(np.abs(problem.y).max())), first)
     if unequal.verdict is not Verdict.REFUTED:
         return unequal
-    equal = at_rising_precision(partial(_one_input_twice, problem, 0.0))
+    equal = at_rising_precision(partial(_one_input_twice, problem, 0.0), first)
     if equal.verdict is Verdict.HOLDS:
         return unequal
     return Finding.undecided(f"{unequal.why}; but not for the reason stated: {equal.why}", cases=1)

@@ -14,6 +14,7 @@ from nntk_accelerated import NewtonStep, RequiredGamma, ShallowNet, newton_step,
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, for_its_reason, together
 from nntk_proofs_checks.ensemble import draw_network, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.wide import affordable
 from nntk_reference import Ball, Network, Verdict, formulas, hessian, inertia, positive_definite, regularization
 from nntk_reference import newton_step as reference_step
@@ -201,20 +202,25 @@ def _finding(runs: Sequence[_Run], more: str = "") -> Finding:
     return Finding(Verdict.HOLDS, state.margin, ">" if state.margin else "≥", 0.0, len(states), why)
 
 
+def _wide_run(problem: Problem, beta: float, width: int, steps: int) -> tuple[_Run, RequiredGamma]:
+    """One network's training, and what γ it needs at the start."""
+    net = draw_network(problem, beta, width, 0)
+    needed = required_gamma(to_torch(net), torch.tensor(problem.X), torch.tensor(problem.y), rtol=0.01)
+
+    def train(gamma: float) -> tuple[_State, ...]:
+        return _train(net, problem.X, problem.y, gamma, steps)
+
+    return _beyond(f"β = {beta}, N = {width}", needed.sufficient, train), needed
+
+
 def _wide(problem: Problem, effort: Effort) -> Finding:
-    runs, indefinite, starts = [], 0, list[tuple[float, int, RequiredGamma]]()
-    X, y = torch.tensor(problem.X), torch.tensor(problem.y)
-    for beta in _BETAS:
-        for width in affordable(_WIDTHS[effort], problem, _WORK[effort]):
-            net = draw_network(problem, beta, width, 0)
-            needed = required_gamma(to_torch(net), X, y, rtol=0.01)
-            starts.append((beta, width, needed))
-            indefinite += needed.proved and needed.lower > 0
-
-            def train(gamma: float, net: Network = net) -> tuple[_State, ...]:
-                return _train(net, problem.X, problem.y, gamma, _STEPS[effort])
-
-            runs.append(_beyond(f"β = {beta}, N = {width}", needed.sufficient, train))
+    places = [(beta, width) for beta in _BETAS for width in affordable(_WIDTHS[effort], problem, _WORK[effort])]
+    longest_first = sorted(places, key=lambda place: -place[1])
+    made = trials(_wide_run, [(problem, beta, width, _STEPS[effort]) for beta, width in longest_first])
+    found = dict(zip(longest_first, made, strict=True))
+    runs = [found[place][0] for place in places]
+    starts = [(beta, width, found[beta, width][1]) for beta, width in places]
+    indefinite = sum(needed.proved and needed.lower > 0 for _, _, needed in starts)
     finding = _finding(runs, f"; H itself is proved indefinite at the start in {indefinite} of {len(runs)} networks")
     return replace(finding, panels=(_margins(runs), _needed(starts)))
 

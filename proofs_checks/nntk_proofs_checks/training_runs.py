@@ -20,8 +20,8 @@ from nntk_accelerated import ShallowNet, newton_step, ntk, outputs, regularizati
 from nntk_proofs_checks.claim import Effort, Finding, Problem, for_its_reason, unmet
 from nntk_proofs_checks.ensemble import curvature, draw_network, kernel, standardized, to_torch
 from nntk_proofs_checks.panel import Panel, Series
-from nntk_proofs_checks.statistics import Interval, Rate, judge, mean
-from nntk_proofs_checks.trials import one_thread
+from nntk_proofs_checks.statistics import Interval, Rate, judge, mean, until_decided
+from nntk_proofs_checks.trials import filled
 from nntk_reference.arithmetic import Array
 
 __all__ = ["gradient_descent_runs", "newton_runs"]
@@ -30,7 +30,9 @@ _BETA, _RHO, _STEPS = 0.6, 0.2, 3
 _WIDER = 4
 """The second width over the first."""
 
-_SEEDS = {Effort.QUICK: 12, Effort.DEFAULT: 12, Effort.FULL: 24}
+_SEEDS = {Effort.QUICK: (12, 24, 48), Effort.DEFAULT: (12, 24, 48), Effort.FULL: (24, 48)}
+"""Networks of each width, and how many there may be, as `ensemble.SEEDS`."""
+
 _WIDEST = {Effort.QUICK: 2**12, Effort.DEFAULT: 2**13, Effort.FULL: 2**17}
 _NARROWEST = 2**9
 _CURVATURE_RATIO = 0.15
@@ -192,33 +194,47 @@ class _Runs:
         return out
 
 
-def _runs(case: _Case, y: Array, seeds: int, method: _Method) -> _Runs:
-    X, (values, vectors) = torch.tensor(case.problem.X), case.modes
+def _trained(X: Array, y: Array, width: int, index: int, method: _Method, seed: int) -> tuple[list[float], Array]:
+    """|f_t - y| for t = 0 … T with targets y + f₀, and B̄ᴺ (M, M) at the start, of one network."""
+    net = to_torch(draw_network(Problem(X, y, "", seed), _BETA, width, index))
+    points = torch.tensor(X)
+    targets = torch.tensor(y) + outputs(net, points)
+    before, errors = ntk(net, points, normalized=True).numpy(), []
+    for t in range(_STEPS + 1):
+        errors.append(float((outputs(net, points) - targets).norm()))
+        if t < _STEPS:
+            net.move_(method.step(net, points, targets))
+    return errors, before
+
+
+def _trainer(case: _Case, y: Array, method: _Method) -> Callable[[int], _Runs]:
+    """From a number of networks of each width to their runs. Those that it made before are not made again."""
+    columns: list[list[tuple[list[float], Array]]] = [[], []]
+    widths, X, (values, vectors) = (case.width, _WIDER * case.width), case.problem.X, case.modes
     start = vectors.T @ y
     end, derivative = method.factor(values) ** _STEPS * start, _derivative(values, method)
-    errors, first = np.empty((2, seeds, _STEPS + 1)), np.empty((2, seeds))
-    for k, width in enumerate((case.width, _WIDER * case.width)):
-        with one_thread():
-            for index in range(seeds):
-                net = to_torch(draw_network(case.problem, _BETA, width, index))
-                targets = torch.tensor(y) + outputs(net, X)
-                off = vectors.T @ ntk(net, X, normalized=True).numpy() @ vectors - np.diag(values)
-                first[k, index] = end @ (derivative * off) @ start / (end @ end) / _STEPS
-                for t in range(_STEPS + 1):
-                    errors[k, index, t] = float((outputs(net, X) - targets).norm())
-                    if t < _STEPS:
-                        net.move_(method.step(net, X, targets))
-    return _Runs(errors, first)
+
+    def first(before: Array) -> float:
+        off = vectors.T @ before @ vectors - np.diag(values)
+        return float(end @ (derivative * off) @ start / (end @ end) / _STEPS)
+
+    def runs(seeds: int) -> _Runs:
+        made = filled(columns, [seeds] * 2, _trained, lambda k, n: (X, y, widths[k], n, method, case.problem.seed))
+        errors = np.array([[errors for errors, _ in column] for column in made])
+        return _Runs(errors, np.array([[first(before) for _, before in column] for column in made]))
+
+    return runs
 
 
-def _at_infinity(numbers: Array) -> Interval:
+def _at_infinity(numbers: Array, looks: int = 1) -> Interval:
     """The limit for N → ∞ of the mean of numbers (2, seeds) at both widths.
 
     With corrections N^-p of one sign, p ≥ 2(1-β) (E21), it lies between the mean at the larger width and what that is
     extrapolated to with p = 2(1-β): the interval reaches over those of both.
     """
     growth = _WIDER ** (2 * (1 - _BETA))
-    wider, extrapolated = mean(numbers[1]), mean((growth * numbers[1] - numbers[0]) / (growth - 1))
+    beyond = (growth * numbers[1] - numbers[0]) / (growth - 1)
+    wider, extrapolated = mean(numbers[1], looks=looks), mean(beyond, looks=looks)
     return Interval(extrapolated.value, min(wider.low, extrapolated.low), max(wider.high, extrapolated.high))
 
 
@@ -230,30 +246,36 @@ def _log_rate(alpha: float, off: float = 1.0) -> float:
     return math.log1p(-alpha / (1 + off * (1 - _RHO) / _RHO))
 
 
-def _along_slowest(runs: _Runs, what: str, alpha: float) -> list[Rate]:
+def _along_slowest(runs: _Runs, what: str, alpha: float, looks: int = 1) -> list[Rate]:
     """The rate is attained: γ 5 % larger or smaller has to be excluded, and without the control variate 50 %."""
-    return [
-        Rate(f"{what}{label}", _at_infinity(numbers), "≈", _log_rate(alpha), (_log_rate(alpha, off), _log_rate(alpha, 1 / off)))
-        for label, numbers, off in (("", runs.logs - runs.first, _OFF), (", kernels as drawn", runs.logs, _FAR_OFF))
-    ]
+    rates = []
+    for label, numbers, off in (("", runs.logs - runs.first, _OFF), (", kernels as drawn", runs.logs, _FAR_OFF)):
+        alternatives = _log_rate(alpha, off), _log_rate(alpha, 1 / off)
+        rates.append(Rate(f"{what}{label}", _at_infinity(numbers, looks), "≈", _log_rate(alpha), alternatives))
+    return rates
 
 
 def newton_runs(problem: Problem, effort: Effort) -> Finding:
     """The contraction per step for N → ∞: with targets along the slowest mode the rate, with the data's own no slower."""
-    widest, seeds = _WIDEST[effort], _SEEDS[effort]
+    widest = _WIDEST[effort]
     case = _within_reach(problem, widest)
     if case is None:
         return unmet(f"out of reach: two of the points differ by too little to be told apart by {widest} neurons at this rate")
     M, learns = len(case.problem.y), bool(case.problem.y.any())
-    half = _newton(case, 0.5)
-    runs = _runs(case, case.slowest, seeds, half)
+    half, full = _newton(case, 0.5), _newton(case, 1.0)
+    along_slowest, own = _trainer(case, case.slowest, half), _trainer(case, case.problem.y, full) if learns else None
     what = f"log of the error's factor per step, {M} points, N = {case.width} and {_WIDER * case.width}"
-    rates = _along_slowest(runs, f"{what}, targets along the slowest mode, {half.name}", 0.5)
-    if learns:
-        full = _newton(case, 1.0)
-        own = _runs(case, case.problem.y, seeds, full)
-        found = _at_infinity(own.logs - own.first)
-        rates.append(Rate(f"{what}, the data's targets, {full.name}", found, "≲", _log_rate(1.0), (_log_rate(1.0, _OFF),)))
+
+    def measure(seeds: int, looks: int) -> tuple[list[Rate], _Runs]:
+        runs = along_slowest(seeds)
+        rates = _along_slowest(runs, f"{what}, targets along the slowest mode, {half.name}", 0.5, looks)
+        if own is not None:
+            found = own(seeds)
+            factor = _at_infinity(found.logs - found.first, looks)
+            rates.append(Rate(f"{what}, the data's targets, {full.name}", factor, "≲", _log_rate(1.0), (_log_rate(1.0, _OFF),)))
+        return rates, runs
+
+    rates, runs, seeds = until_decided(_SEEDS[effort], measure)
     finding = judge(rates, 2 * seeds * (1 + learns), (_panel(case, half, runs),))
     return replace(finding, why=f"{finding.why} ({M} of {len(problem.y)} points within reach)")
 
@@ -266,12 +288,18 @@ def gradient_descent_runs(problem: Problem, effort: Effort) -> Finding:
     return _held_against_newton(case, _descent(case), _SEEDS[Effort.QUICK])
 
 
-def _held_against_newton(case: _Case, method: _Method, seeds: int) -> Finding:
-    runs = _runs(case, case.slowest, seeds, method)
+def _held_against_newton(case: _Case, method: _Method, seeds: Sequence[int]) -> Finding:
+    train = _trainer(case, case.slowest, method)
     what = f"log of the error's factor per step, {method.name}, N = {case.width} and {_WIDER * case.width}"
-    finding = judge(_along_slowest(runs, what, 1.0)[:1], 2 * seeds, (_panel(case, method, runs),))
-    own = Rate(what, _at_infinity(runs.logs - runs.first), "≈", float(np.log(method.factor(case.modes[0][:1]))[0]), ())
-    return for_its_reason(finding, judge([own], 2 * seeds))
+    factor = float(np.log(method.factor(case.modes[0][:1]))[0])
+
+    def measure(count: int, looks: int) -> tuple[list[Rate], _Runs]:
+        runs = train(count)
+        own = Rate(what, _at_infinity(runs.logs - runs.first, looks), "≈", factor, ())
+        return [_along_slowest(runs, what, 1.0, looks)[0], own], runs
+
+    (newton, own), runs, count = until_decided(seeds, measure)
+    return for_its_reason(judge([newton], 2 * count, (_panel(case, method, runs),)), judge([own], 2 * count))
 
 
 def _panel(case: _Case, method: _Method, runs: _Runs) -> Panel:

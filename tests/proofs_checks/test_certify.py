@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,25 @@ from tests.proofs_checks.problems import line, problem
 
 GRID = unit_interval(8)
 SPECTRAL = ("nntk-bound", "exponential", "one-step")
+
+
+# -------------------------------------------------------------------------------------------------------- between processes
+
+
+@pytest.mark.parametrize("bits", [30, 53, 300])
+def test_balls_come_from_a_process_as_they_were(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    with ctx.workprec(bits):
+        balls = [arb(rng.standard_normal()) / 3 * (2.0 ** int(k) + arb(0, rng.random())) for k in rng.integers(-300, 300, 200)]
+        balls += [arb(0), arb(0, 2.0**-70), arb(1, 2.0**31 - 1), (arb(1) / 3).exp()]
+    for ball in balls:
+        copy = pickle.loads(pickle.dumps(ball))
+        assert (copy.mid() == ball.mid(), copy.rad() == ball.rad()) == (True, True), ball
+
+
+def test_balls_that_say_nothing_still_say_nothing() -> None:
+    for ball in (arb("nan"), arb(0, "inf"), arb(1) / 0):
+        assert not pickle.loads(pickle.dumps(ball)).is_finite()
 
 
 # -------------------------------------------------------------------------------------------------------------- comparisons
@@ -74,6 +94,12 @@ def test_settle_stops_at_the_first_precision_that_decides() -> None:
     seen.clear()
     settle(attempt, 192)
     assert [bits for bits, _ in seen] == [192]
+    seen.clear()
+    settle(attempt, 112)  # between two steps of the ladder
+    assert [bits for bits, _ in seen] == [112, 128, 192]
+    seen.clear()
+    settle(attempt, 10**4)  # beyond its end
+    assert [bits for bits, _ in seen] == [1458]
 
 
 def test_settle_hands_out_what_stays_undecided() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nntk_proofs_checks import Effort, Finding, training_runs
+from nntk_proofs_checks.trials import in_processes
 from nntk_reference import Verdict
 from tests.proofs_checks.problems import DATA, problem
 from tests.proofs_checks.training_faults import stepped
@@ -84,11 +85,11 @@ def test_greater_efforts_reach_further() -> None:
 def test_what_is_run_and_what_it_is_held_against(monkeypatch: pytest.MonkeyPatch) -> None:
     """α = 1/2 along the slowest mode and α = 1 for the data's own targets, each with its own rate."""
     ran, judged = [], []
-    runs, judge = training_runs._runs, training_runs.judge
-    monkeypatch.setattr(training_runs, "_runs", lambda *args: (ran.append(args), runs(*args))[1])
+    trainer, judge = training_runs._trainer, training_runs.judge
+    monkeypatch.setattr(training_runs, "_trainer", lambda *args: (ran.append(args), trainer(*args))[1])
     monkeypatch.setattr(training_runs, "judge", lambda rates, *rest: (judged.extend(rates), judge(rates, *rest))[1])
     check("plane")
-    (case, slow, _, half), (_, own, _, full) = ran
+    (case, slow, half), (_, own, full) = ran
     assert (slow == case.slowest).all()
     assert (own == case.problem.y).all()
     values = case.modes[0]
@@ -126,7 +127,7 @@ def test_what_the_kernel_adds_explains_most_of_the_spread() -> None:
     """By a factor of 8 at least: without it the interval could not tell γ from 1.05 γ."""
     case = training_runs._within_reach(DATA["line"], 2**12)
     assert case is not None
-    runs = training_runs._runs(case, case.slowest, 12, training_runs._newton(case, 0.5))
+    runs = training_runs._trainer(case, case.slowest, training_runs._newton(case, 0.5))(12)
     assert ((runs.logs - runs.first).std(axis=1) < runs.logs.std(axis=1) / 8).all()
 
 
@@ -200,11 +201,32 @@ def test_the_control_is_refuted_for_its_reason() -> None:
     case = training_runs._pair(DATA["line"])
     assert case is not None
     newton, descent = training_runs._newton(case, 1.0), training_runs._descent(case)
-    assert training_runs._held_against_newton(case, newton, 12).verdict is Verdict.HOLDS
-    assert training_runs._held_against_newton(case, descent, 12).verdict is Verdict.REFUTED
+    assert training_runs._held_against_newton(case, newton, (12,)).verdict is Verdict.HOLDS
+    assert training_runs._held_against_newton(case, descent, (12,)).verdict is Verdict.REFUTED
     still = replace(descent, step=lambda *args: 0 * descent.step(*args))
-    assert training_runs._held_against_newton(case, still, 12).verdict is Verdict.UNDECIDED
+    assert training_runs._held_against_newton(case, still, (12,)).verdict is Verdict.UNDECIDED
     wild = replace(descent, step=lambda *args: -descent.step(*args))
-    found = training_runs._held_against_newton(case, wild, 12)
+    found = training_runs._held_against_newton(case, wild, (12,))
     assert found.verdict is Verdict.UNDECIDED
     assert "not for the reason stated" in found.why
+
+
+def test_more_networks_are_trained_while_the_interval_is_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check().cases == 2 * 2 * training_runs._SEEDS[Effort.QUICK][0]
+    monkeypatch.setattr(training_runs, "_OFF", 1.0001)
+    found = check()
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.cases == 2 * 2 * training_runs._SEEDS[Effort.QUICK][-1]
+
+
+def test_runs_made_for_an_earlier_look_are_kept() -> None:
+    case = training_runs._within_reach(DATA["line"], 2**12)
+    assert case is not None
+    trainer = training_runs._trainer(case, case.slowest, training_runs._newton(case, 0.5))
+    fewer, more = trainer(3), trainer(5)
+    assert (more.errors[:, :3] == fewer.errors).all()
+    assert (more.first[:, :3] == fewer.first).all()
+    with in_processes(2):
+        again = training_runs._trainer(case, case.slowest, training_runs._newton(case, 0.5))(5)
+    assert (again.errors == more.errors).all()
+    assert (again.first == more.first).all()
