@@ -177,16 +177,16 @@ def _kernel(inputs: Inputs) -> Array:
 
 
 def ensemble(problem: Problem, setup: Setup) -> list[list[Run]]:
-    """All runs, by width. Those that were made before, for fewer seeds or for another claim, are not made again."""
-    gamma = suitable_gamma(problem, setup)
-    columns = _made(problem, replace(setup, seeds=0))
+    """All runs, by width. Those that were made before, for fewer seeds or widths or for another claim, are not made again."""
+    gamma = suitable_gamma(problem, setup)  # from the smallest width alone
+    columns = [_made(problem, replace(setup, seeds=0, widths=setup.widths[:1]), width) for width in setup.widths]
     return filled(columns, setup.counts, _train, lambda k, index: (problem, setup, setup.widths[k], index, gamma))
 
 
-@lru_cache(maxsize=64)
-def _made(problem: Problem, setup: Setup) -> list[list[Run]]:
-    """What there is of an ensemble with any number of seeds, by width; `ensemble` adds to it."""
-    return [[] for _ in setup.widths]
+@lru_cache(maxsize=256)
+def _made(problem: Problem, setup: Setup, width: int) -> list[Run]:
+    """What there is of one width of an ensemble with any number of seeds and further widths; `ensemble` adds to it."""
+    return []
 
 
 def cache_clear() -> None:

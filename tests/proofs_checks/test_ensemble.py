@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,19 @@ def test_the_same_arguments_give_the_same_runs_and_another_seed_others() -> None
     assert first[0][0].outputs.tolist() != other[0][0].outputs.tolist()
     assert first[0][0].outputs.tolist() != first[0][1].outputs.tolist()
     assert [len(column) for column in first] == [2, 2]
+
+
+def test_runs_are_made_once_whatever_other_widths_and_seeds_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, train = [], ensemble._train
+    monkeypatch.setattr(ensemble, "_train", lambda *args: (made.append(args[2:4]), train(*args))[1])
+    ensemble.cache_clear()
+    problem = line(3)
+    few = ensemble.ensemble(problem, replace(TINY, widths=(16, 32), seeds=2))
+    more = ensemble.ensemble(problem, replace(TINY, widths=(16, 64), seeds=3))
+    assert sorted(made) == [(16, 0), (16, 1), (16, 2), (32, 0), (32, 1), (64, 0), (64, 1), (64, 2)]
+    assert more[0][:2] == few[0]
+    ensemble.ensemble(problem, replace(TINY, widths=(32, 64), seeds=2))  # another γ, from the smallest width
+    assert len(made) == 12
 
 
 def test_training_is_that_of_the_reference() -> None:
