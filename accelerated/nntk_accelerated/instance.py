@@ -41,7 +41,7 @@ PRECISIONS = {
 _LANE_LIMIT = 1024
 """Up to this M each thread sums its own chunks; beyond, one chunk's products are large enough to be shared out by BLAS."""
 
-_FUSED_FROM = 2**18
+_FUSED_FROM = 2**16
 """Entries of σ from which compiled loops are worth loading the compiler."""
 
 _FUSED_DIM = 16
@@ -289,7 +289,8 @@ def memory_guard(task: Instance) -> Iterator[None]:
 
 def _checked(net: ShallowNet, X: Any, y: Any, precision: Any, chunk: Any) -> tuple[Tensor, Tensor, Precision, int, int]:
     """(X, y, precision, chunk, lanes), or the error that says what is wrong with them on this rank."""
-    for name, parameter in net.named_parameters():
+    parameters = tuple((name, getattr(net, name)) for name in ("c", "w", "eta"))
+    for name, parameter in parameters:
         if parameter.dtype != net.c.dtype or parameter.device != net.c.device:
             raise InputError(
                 f"net.{name}", f"{net.c.dtype} on {net.c.device}, as net.c", f"{parameter.dtype} on {parameter.device}"
@@ -308,7 +309,7 @@ def _checked(net: ShallowNet, X: Any, y: Any, precision: Any, chunk: Any) -> tup
     y = _data("y", y, net, 1)
     if y.shape[0] != X.shape[0]:
         raise InputError("y", f"shape ({X.shape[0]},), as X has rows", f"shape {tuple(y.shape)}")
-    for name, values in (("X", X), ("y", y), *((f"net.{name}", p) for name, p in net.named_parameters())):
+    for name, values in (("X", X), ("y", y), *((f"net.{name}", p) for name, p in parameters)):
         if not all_finite(values.detach()):
             raise InputError(name, "finite numbers", "inf or nan among them")
     if precision is None:

@@ -305,7 +305,9 @@ def eigen_blocks(
 def _odd_neurons(task: Instance, S: Tensor | None, shift: float, odd: Tensor, G: Tensor) -> tuple[Border | None, int]:
     """Add the doubtful neurons to G by their eigenvalues; (border, neg(D'))."""
     values = task.zeros(task.p, odd.shape[0])
-    for _, part_values, _, place in eigen_blocks(task, S, odd, shift):
+    # of few, the eigenvectors are kept; of many, they are computed again
+    kept = list(eigen_blocks(task, S, odd, shift)) if odd.shape[0] <= _EIGEN_BLOCK else None
+    for _, part_values, _, place in kept or eigen_blocks(task, S, odd, shift):
         values[:, place] = part_values
     size = task.zeros(2, dtype=torch.float64)
     size[0] = task.local
@@ -317,9 +319,9 @@ def _odd_neurons(task: Instance, S: Tensor | None, shift: float, odd: Tensor, G:
     negative = ((values < 0) & ~near).sum().double()
     task.ranks.sum(negative)
 
-    for which, part_values, vectors, place in eigen_blocks(task, S, odd, shift):
-        kept = ~near[:, place]
-        inverse_root = torch.where(kept, part_values.abs(), 1).rsqrt() * kept
+    for which, part_values, vectors, place in kept or eigen_blocks(task, S, odd, shift):
+        away = ~near[:, place]
+        inverse_root = torch.where(away, part_values.abs(), 1).rsqrt() * away
         add_signed(task, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values < 0)
 
     border = _border(task, S, shift, odd, values, near)

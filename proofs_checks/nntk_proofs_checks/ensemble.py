@@ -46,7 +46,7 @@ WIDTHS = {
     Effort.DEFAULT: (2**8, 2**10, 2**12, 2**14),
     Effort.FULL: (2**8, 2**10, 2**12, 2**14, 2**16, 2**18),
 }
-SEEDS = {Effort.QUICK: (16, 32, 64, 128), Effort.DEFAULT: (32, 64, 128), Effort.FULL: (50, 100, 200)}
+SEEDS = {Effort.QUICK: (16, 32, 64, 128), Effort.DEFAULT: (16, 32, 64, 128), Effort.FULL: (50, 100, 200)}
 """Networks of each width, and how many there may be in the end where an interval is too wide to decide."""
 
 _MOST_POINTS = 16

@@ -25,6 +25,7 @@ from nntk_proofs_checks.certify import (
 )
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import ACTIVATION, with_limit_kernel
 from nntk_reference import Verdict, formulas
 from nntk_reference.arithmetic import Array
@@ -80,7 +81,8 @@ def _limit_check(problem: Problem, effort: Effort) -> Finding:
         return unmet
     names = with_limit_kernel(effort)
     places = {"the data": problem} | {f"{M} points of [0, 1]": unit_interval(M) for M in GRIDS[effort]}
-    cases = [settle(partial(_newton, data, name, place)) for name in names for place, data in places.items()]
+    attempts = [(partial(_newton, data, name, place),) for name in names for place, data in places.items()]
+    cases = trials(settle, attempts)
     comparisons = [c for case in cases for c in case]
     finding = conclude(comparisons, 2 * len(cases), f"the error stays below (1 - αρ)ᵗ for {_STEPS} steps, the slowest mode's")
     trajectory = _trajectory_panel(f"Newton in the limit, {names[0]}, α = 1", cases[0][2 : _STEPS + 2])

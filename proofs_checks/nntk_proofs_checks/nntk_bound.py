@@ -25,6 +25,7 @@ from nntk_proofs_checks.certify import (
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, for_its_reason, together
 from nntk_proofs_checks.ensemble import standardized
 from nntk_proofs_checks.panel import Panel
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import ACTIVATION, LAW, with_limit_kernel
 from nntk_reference import ACTIVATIONS, FLOAT64, Network, Verdict, formulas, sample_network
 from nntk_reference.arithmetic import Array, Ball
@@ -191,22 +192,18 @@ def _attained_comparisons(problem: Problem, sign: int, bits: int) -> list[Compar
 def _limit_check(problem: Problem, effort: Effort) -> Finding:
     """Both sides of γ = λ_min(1-ρ)/ρ, on the data and on grids of [0, 1]."""
     places = {"the data": problem.X} | {f"{M} points of [0, 1]": unit_interval(M).X for M in GRIDS[effort]}
-    comparisons = [
-        c
-        for name in with_limit_kernel(effort)
-        for place, X in places.items()
-        for c in settle(partial(_limit_comparisons, X, name, place))
-    ]
+    names = with_limit_kernel(effort)
+    attempts = [(partial(_limit_comparisons, X, name, place),) for name in names for place, X in places.items()]
+    comparisons = [c for case in trials(settle, attempts) for c in case]
     finding = conclude(comparisons, len(comparisons), "λ_min(𝓑*) ≥ ρ up to γ = λ_min(1-ρ)/ρ and not beyond")
-    return replace(finding, panels=(_limit_panel(problem.X, with_limit_kernel(effort)[0]),))
+    return replace(finding, panels=(_limit_panel(problem.X, names[0]),))
 
 
 def _finite_check(problem: Problem, effort: Effort) -> Finding:
     """(E18), with γ_N near s̄ and far from it, and where it is nearly attained."""
-    cases = [
-        settle(partial(_finite_comparisons, problem, seed, factor)) for seed in range(_SEEDS[effort]) for factor in _FACTORS
-    ]
-    cases += [settle(partial(_attained_comparisons, problem, sign)) for sign in (1, -1)]
+    attempts = [partial(_finite_comparisons, problem, seed, factor) for seed in range(_SEEDS[effort]) for factor in _FACTORS]
+    attempts += [partial(_attained_comparisons, problem, sign) for sign in (1, -1)]
+    cases = trials(settle, [(attempt,) for attempt in attempts])
     finding = conclude([c for case in cases for c in case], len(cases), "E18 holds, with equality where S is dropped")
     return replace(finding, panels=(_sandwich_panel(cases[0]),))
 

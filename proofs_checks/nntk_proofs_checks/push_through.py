@@ -19,6 +19,7 @@ import nntk_accelerated
 from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem, together
 from nntk_proofs_checks.rational import drawn, negative_eigenvalues
 from nntk_proofs_checks.steps_over_balls import Case, Held, hold
+from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import LAW, of_networks
 from nntk_reference import (
     FLOAT64,
@@ -273,15 +274,19 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def _steps(name: str, problem: Problem, effort: Effort) -> Finding:
+    return (_accelerated if name == "accelerated" else _paths)(problem, effort)
+
+
 def check(problem: Problem, effort: Effort) -> Finding:
     """Both identities on random rational states, the blocks symbolically, and the accelerated step that rests on them.
 
-    What follows a refuted part is not looked at.
+    Where the identities are refuted, the step is not looked at.
     """
     parts = {"identities": _identities(effort)}
-    for name, part in (("accelerated", _accelerated), ("its other paths", _paths)):
-        if not any(finding.verdict is Verdict.REFUTED for finding in parts.values()):
-            parts[name] = part(problem, effort)
+    if parts["identities"].verdict is not Verdict.REFUTED:
+        steps = ("accelerated", "its other paths")
+        parts |= zip(steps, trials(_steps, [(name, problem, effort) for name in steps]), strict=True)
     return together(parts)
 
 

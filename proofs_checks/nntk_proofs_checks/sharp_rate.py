@@ -16,7 +16,7 @@ __all__ = ["CLAIM"]
 _WIDTHS = WIDTHS | {Effort.QUICK: (2**8, 2**11, 2**14)}
 _SEEDS = {
     Effort.QUICK: (64, 32, 16),
-    Effort.DEFAULT: (96, 64, 48, 48),
+    Effort.DEFAULT: (64, 44, 32, 32),
     Effort.FULL: (128, 96, 64, 64, 50, 50),
 }
 """More where the random part is larger beside the mean."""

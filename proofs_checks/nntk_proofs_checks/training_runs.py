@@ -30,7 +30,7 @@ _BETA, _RHO, _STEPS = 0.6, 0.2, 3
 _WIDER = 4
 """The second width over the first."""
 
-_SEEDS = {Effort.QUICK: (12, 24, 48), Effort.DEFAULT: (12, 24, 48), Effort.FULL: (24, 48)}
+_SEEDS = {Effort.QUICK: (16, 32), Effort.DEFAULT: (16, 32), Effort.FULL: (24, 48)}
 """Networks of each width, and how many there may be, as `ensemble.SEEDS`."""
 
 _WIDEST = {Effort.QUICK: 2**12, Effort.DEFAULT: 2**13, Effort.FULL: 2**17}

@@ -66,7 +66,7 @@ def one_dimension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 NOT_ENTERED: dict[str, dict[str, Any]] = {
-    "compiled loops": {"_WIDE": 511},
+    "compiled loops": {"_WIDE": 255},
     "border": {"_NEAR": 1e-2},
     "lanes": {"_threads": lambda count: nullcontext()},
     "mixed": {"newton_step": lambda *args, precision, **options: step.newton_step(*args, **options)},
@@ -76,7 +76,7 @@ NOT_ENTERED: dict[str, dict[str, Any]] = {
 @pytest.mark.usefixtures("one_dimension")
 @pytest.mark.parametrize("path", NOT_ENTERED)
 def test_a_path_that_is_not_entered_leaves_the_claim_undecided(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """511² is below the gate of the compiled loops, a hundredth of γ_N is beyond the border; one thread has one lane."""
+    """255² is below the gate of the compiled loops, a hundredth of γ_N is beyond the border; one thread has one lane."""
     before = torch.get_num_threads()
     for name, value in NOT_ENTERED[path].items():
         monkeypatch.setattr(steps_over_balls if name == "newton_step" else push_through, name, value)
@@ -136,10 +136,10 @@ def test_the_control_is_not_refuted_where_nothing_is_broken(monkeypatch: pytest.
     assert push_through.control(line(), Effort.QUICK).verdict is Verdict.HOLDS
 
 
-def test_nothing_is_looked_at_after_a_refuted_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_step_is_looked_at_after_refuted_identities(monkeypatch: pytest.MonkeyPatch) -> None:
     refuted = Held(wrong=1).finding()
-    monkeypatch.setattr(push_through, "_accelerated", lambda problem, effort: refuted)
-    monkeypatch.setattr(push_through, "_paths", None)
+    monkeypatch.setattr(push_through, "_identities", lambda effort: refuted)
+    monkeypatch.setattr(push_through, "_steps", None)
     assert push_through.check(line(), Effort.QUICK).verdict is Verdict.REFUTED
 
 
