@@ -4,25 +4,32 @@
     python benchmarks/verdicts.py --effort default --seeds 20 --data plane    # a file of benchmarks/data
     python benchmarks/verdicts.py --table                                     # results/verdicts.md anew, from what was run
 
-Every seed is a line of `results/verdicts/EFFORT-DATA.jsonl` as soon as it is known; the same command goes on where it was. With
-one job, trials are shared out to the cores and the times are those of `nntk verify`; with more, each seed has a core.
+Every seed is a line of `results/verdicts/EFFORT-DATA.jsonl` as soon as it is known; the same command goes on where it was. A
+line holds a hash of the code that decides; those of other code are run again. With one job, trials are shared out to the cores
+and the times are those of `nntk verify`; with more, each seed has a core.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import platform
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import joblib
 import torch
 
+import nntk_accelerated
+import nntk_proofs_checks
+import nntk_reference
 from nntk_proofs_checks import CLAIMS, Effort, Problem, run
 from nntk_proofs_checks.data import default_data, load
 from nntk_proofs_checks.trials import in_processes, one_thread, processes
@@ -30,6 +37,16 @@ from nntk_proofs_checks.trials import in_processes, one_thread, processes
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "verdicts"
 DATA = {"default": None} | {path.stem: path for path in sorted((HERE / "data").glob("*.csv"))}
+
+
+@cache
+def code() -> str:
+    """A hash of the sources of what decides."""
+    packages = (nntk_proofs_checks, nntk_accelerated, nntk_reference)
+    digest = hashlib.sha256()
+    for path in sorted(path for package in packages for path in Path(str(package.__file__)).parent.rglob("*.py")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def problem(name: str, seed: int) -> Problem:
@@ -43,6 +60,8 @@ def verdicts(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
     with one_thread(), in_processes(jobs):
         for id, claim in CLAIMS.items():
             result = run(claim, problem(name, seed), Effort[effort.upper()])
+            if jobs > 1:
+                print(f"  {id}: {result.finding.verdict.value}, {result.seconds:.1f} s", file=sys.stderr, flush=True)
             found, control = result.finding, result.control
             out[id] = {
                 "verdict": found.verdict.value if found.applies else "not applicable",
@@ -51,7 +70,7 @@ def verdicts(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
                 "why": "" if result.passed else f"{found.why} | {control.why}",
             }
     seconds = round(time.perf_counter() - started, 1)
-    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "claims": out}
+    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "code": code(), "claims": out}
 
 
 def machine() -> str:
@@ -60,6 +79,10 @@ def machine() -> str:
 
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+
+def line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def passed(row: dict[str, Any]) -> bool:
@@ -85,7 +108,7 @@ def table() -> str:
             "",
             f"## {effort} effort, {name} data: {sum(map(passed, rows))} of {len(rows)} seeds pass",
             "",
-            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {rows[0]['machine']}).",
+            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {rows[0]['machine']}; code {rows[0]['code']}).",
             "",
             "| claim | holds | undecided | refuted | not applicable | control refuted | median time |",
             "|---|---|---|---|---|---|---|",
@@ -116,14 +139,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.table:
         RESULTS.mkdir(parents=True, exist_ok=True)
         path = RESULTS / f"{options.effort}-{options.data}.jsonl"
-        known = {row["seed"] for row in read(path)}
+        rows = [row for row in read(path) if row.get("code") == code()]
+        path.write_text("".join(map(line, rows)), encoding="utf-8")
+        known = {row["seed"] for row in rows}
         seeds = [seed for seed in range(options.first, options.first + options.seeds) if seed not in known]
         jobs = processes(options.jobs)
         inner = processes(None) if jobs == 1 else 1
         work = (joblib.delayed(verdicts)(options.effort, options.data, seed, inner) for seed in seeds)
         with path.open("a", encoding="utf-8") as file:
             for row in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(line(row))
                 file.flush()
                 print(row["seed"], "passes" if passed(row) else "does not pass", row["seconds"], "s", flush=True)
     (HERE / "results" / "verdicts.md").write_text(table(), encoding="utf-8")

@@ -24,7 +24,7 @@ def verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def row(seed: int, **changes: dict[str, Any]) -> dict[str, Any]:
     fine = {"verdict": "holds", "control": "refuted", "seconds": 1.0, "why": ""}
     claims = {id: fine | changes.get(id, {}) for id in CLAIMS}
-    return {"seed": seed, "seconds": 10.0 + seed, "jobs": 1, "machine": "m", "claims": claims}
+    return {"seed": seed, "seconds": 10.0 + seed, "jobs": 1, "machine": "m", "code": script.code(), "claims": claims}
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,18 @@ def test_known_seeds_are_not_run_again(verdicts: ModuleType, monkeypatch: pytest
     assert verdicts.main(["--seeds", "3", "--jobs", "1"]) == 0
     assert asked == [("quick", "default", seed) for seed in (0, 1, 2)]
     assert "3 of 3 seeds pass" in (verdicts.HERE / "results" / "verdicts.md").read_text("utf-8")
+
+
+def test_seeds_of_other_code_are_run_again(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(verdicts, "verdicts", lambda effort, name, seed, jobs: (asked.append(seed), row(seed))[1])
+    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
+    path = verdicts.RESULTS / "quick-default.jsonl"
+    old, new = path.read_text("utf-8").splitlines()
+    path.write_text(old.replace(script.code(), "other") + "\n" + new + "\n", encoding="utf-8")
+    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
+    assert asked == [0, 1, 0]
+    assert sorted(r["seed"] for r in verdicts.read(path)) == [0, 1]
 
 
 def test_the_data_sets_can_be_read() -> None:
