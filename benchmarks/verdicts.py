@@ -103,14 +103,14 @@ def table() -> str:
         effort, _, name = path.stem.partition("-")
         rows = sorted(read(path), key=lambda row: row["seed"])
         seconds = sorted(row["seconds"] for row in rows)
-        jobs, machine_, code_ = (
+        jobs, machines, codes = (
             ", ".join(str(value) for value in sorted({row[key] for row in rows})) for key in ("jobs", "machine", "code")
         )
         lines += [
             "",
             f"## {effort} effort, {name} data: {sum(map(passed, rows))} of {len(rows)} seeds pass",
             "",
-            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {machine_}; code {code_}).",
+            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {machines}; code {codes}).",
             "",
             "| claim | holds | undecided | refuted | not applicable | control refuted | median time |",
             "|---|---|---|---|---|---|---|",

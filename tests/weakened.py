@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 SHARE = 0.1
-"""What a term is multiplied by: the issue asks that a bound ten times too small fails."""
+"""What a term is multiplied by: a bound that is ten times too small has to fail."""
 
 
 class Term(NamedTuple):

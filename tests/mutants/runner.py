@@ -34,6 +34,9 @@ _CLEAN_SECONDS = 1200
 _WAITING = 3
 """Times that limit again, by the clock, for a mutant that waits for ever and takes no processor time."""
 
+_NO_SUCH_TEST = 4
+"""What pytest ends with where a test that was asked for is not there."""
+
 _PUT_IN_PLACE = """
 import importlib.machinery, json, pathlib, resource, sys
 
@@ -67,6 +70,34 @@ class _Finders(list):
 sys.meta_path = _Finders([_Finder, *sys.meta_path])
 """
 
+_WATCH_LINES = """
+import json, pathlib, time
+
+import coverage, pytest
+
+_here, _seconds = pathlib.Path(__file__).parent, {}
+_source = json.loads((_here / "mutant.json").read_text())["source"]
+_watch = coverage.Coverage(data_file=None, config_file=False, include=[_source])
+_watch.start()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    _watch.switch_context(item.nodeid)
+    start = time.perf_counter()
+    yield
+    _seconds[item.nodeid] = time.perf_counter() - start
+
+
+def pytest_sessionfinish():
+    _watch.stop()
+    lines = _watch.get_data().contexts_by_lineno(_source)
+    # a line that runs when the module is imported concerns all tests
+    of = {line: sorted(tests, key=_seconds.__getitem__) for line, tests in lines.items() if tests and "" not in tests}
+    (_here / "lines.json").write_text(json.dumps(of))
+"""
+"""A plugin of pytest that finds out which tests run which lines of the module, the quickest tests first."""
+
 
 _running: set[subprocess.Popen[bytes]] = set()
 """What an interrupted run has to end: a session of its own does not hear of the interruption."""
@@ -80,7 +111,7 @@ class CannotRun(Exception):
 
 
 def with_pytest(tests: Sequence[str]) -> list[str]:
-    """Run the tests until one fails."""
+    """Run the tests, in this order, until one fails."""
     quiet = ["-q", "-x", "--tb=no", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:benchmark"]
     return [sys.executable, "-m", "pytest", *tests, *quiet]
 
@@ -158,18 +189,37 @@ def sample(jobs: Sequence[Job], count: int, seed: int) -> list[Job]:
 # --- one mutant ------------------------------------------------------------------------------------------------------
 
 
-def _try(place: Place, target: Target, source: bytes, seconds: int) -> tuple[str, str, float]:
-    """(outcome, test that failed, processor seconds) of the target's tests with that source in its module's place."""
+Lines = Mapping[int, Sequence[str]]
+"""The tests that run a line of a module, the quickest first; of lines that the module's import runs there is no entry."""
+
+
+def _try(
+    place: Place,
+    target: Target,
+    source: bytes,
+    seconds: int,
+    tests: Sequence[str] = (),
+    lines: dict[int, list[str]] | None = None,
+) -> tuple[str, str, float]:
+    """(outcome, test that failed, processor seconds) of the target's tests with that source in its module's place.
+
+    Of some of its tests, if they are given. `lines` is filled with the tests that run each line.
+    """
     compile(source, target.source, "exec", dont_inherit=True)
+    command = place.command(tests or target.tests)
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         scratch = Path(folder)
         (scratch / "mutant.py").write_bytes(source)
-        (scratch / "mutant.json").write_text(json.dumps({"module": target.module, "seconds": seconds}))
+        path = str((place.root / target.source).resolve())
+        (scratch / "mutant.json").write_text(json.dumps({"module": target.module, "seconds": seconds, "source": path}))
+        if lines is not None and place.command is with_pytest:
+            (scratch / "watch_lines.py").write_text(_WATCH_LINES)
+            command += ["-p", "watch_lines"]
         (scratch / "sitecustomize.py").write_text(_PUT_IN_PLACE)
         (scratch / "tmp").mkdir()
         with (scratch / "output").open("wb") as written:
             process = subprocess.Popen(
-                place.command(target.tests),
+                command,
                 cwd=place.root,
                 env=_environment(place, scratch, source),
                 stdin=subprocess.DEVNULL,
@@ -186,8 +236,12 @@ def _try(place: Place, target: Target, source: bytes, seconds: int) -> tuple[str
                 _running.discard(process)
                 _end(process)
         output = (scratch / "output").read_text("utf-8", errors="replace")
+        if lines is not None and (scratch / "lines.json").is_file():
+            lines |= {int(line): tests for line, tests in json.loads((scratch / "lines.json").read_text()).items()}
     if status is None or status == -signal.SIGXCPU:
         return TIMEOUT, "", used
+    if tests and status == _NO_SUCH_TEST:  # under the mutant they have other names: all of them will tell
+        return SURVIVED, "", used
     failed = [line.split()[1] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     return (KILLED if status else SURVIVED), (failed[0] if failed else ""), used
 
@@ -234,21 +288,38 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def limit_of(place: Place, target: Target) -> int:
-    """Seconds of processor time that a mutant gets. Raises CannotRun unless the tests pass and notice a module that fails.
+def limit_of(place: Place, target: Target) -> tuple[int, Lines]:
+    """Seconds of processor time that a mutant gets, and which tests run which line.
 
-    A module whose tests never import it would have survivors only, and nobody would see why.
+    Raises CannotRun unless the tests pass and notice a module that fails: one whose tests never import it would have survivors
+    only, and nobody would see why.
     """
     if not target.tests:
         raise CannotRun(f"{target.module}: there are no tests of its own; name them in tests/mutants/table.py")
     source = (place.root / target.source).read_bytes()
-    outcome, by, used = _try(place, target, source, _CLEAN_SECONDS)
+    lines: dict[int, list[str]] = {}
+    outcome, by, used = _try(place, target, source, _CLEAN_SECONDS, lines=lines)
     if outcome != SURVIVED:
         raise CannotRun(f"{target.module}: its tests fail without any change ({by or outcome})")
     broken = b"raise ImportError('a mutant that nothing survives')\n"
     if _try(place, target, broken, _CLEAN_SECONDS)[0] == SURVIVED:
         raise CannotRun(f"{target.module}: its tests never import it")
-    return max(_LEAST_SECONDS, math.ceil(_PATIENCE * used))
+    return max(_LEAST_SECONDS, math.ceil(_PATIENCE * used)), lines
+
+
+def _outcome(place: Place, job: Job, seconds: int, lines: Lines) -> tuple[str, str]:
+    """(outcome, test that failed): of the tests that run the line first, and of all of them where these notice nothing.
+
+    What they notice the others cannot make good. Where they do not, it may be seen in another way: in a process that a test
+    starts, or in a compiled loop.
+    """
+    source, some = job.mutant.applied(job.source), lines.get(job.mutant.line, ())
+    if some:
+        outcome, by, _ = _try(place, job.target, source, seconds, some)
+        if outcome != SURVIVED:
+            return outcome, by
+    outcome, by, _ = _try(place, job.target, source, seconds)
+    return outcome, by
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------
@@ -282,7 +353,7 @@ def run(
     _interrupted.clear()
     known = read(path)
     waiting = [job for job in jobs if job.id not in known]
-    limits: dict[Target, int] = {}
+    limits: dict[Target, tuple[int, Lines]] = {}
     refused = []
     for target in dict.fromkeys(job.target for job in waiting):
         try:
@@ -294,8 +365,7 @@ def run(
     say(f"{len(jobs)} mutants, {len(waiting)} to try")
 
     def tried(job: Job) -> Result:
-        outcome, by, _ = _try(place, job.target, job.mutant.applied(job.source), limits[job.target])
-        return Result(*job.id, outcome, by)
+        return Result(*job.id, *_outcome(place, job, *limits[job.target]))
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool, path.open("a", encoding="utf-8") as file:

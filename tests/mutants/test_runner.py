@@ -219,6 +219,52 @@ def test_pytest_has_the_mutant_and_names_what_fails(tmp_path: Path, monkeypatch:
     assert (outcome, by) == (runner.KILLED, f"check.py::{name}")
 
 
+def test_the_tests_that_run_the_line_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all of them where those notice nothing: what a process sees that a test starts is not known."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    place = tree(
+        tmp_path / "tree",
+        "LIMIT = 3\n\n\ndef heavy(a):\n    return a > 1\n\n\ndef light(a):\n    return a < 9\n",
+        "import subprocess, sys, time\nimport toy.weights as w\n\n"
+        "def test_slow():\n    time.sleep(0.2)\n    assert w.heavy(2)\n\n"
+        "def test_quick():\n    assert w.heavy(2)\n\n"
+        "def test_child():\n"
+        "    code = 'import sys, toy.weights as w; sys.exit(w.light(9) or w.LIMIT != 3)'\n"
+        "    assert subprocess.run([sys.executable, '-c', code]).returncode == 0\n\n"
+        "def test_light():\n    assert w.light(0)\n",
+    )
+    (place.root / "conftest.py").touch()
+    place = Place(place.root, place.paths)
+    _, lines = limit_of(place, TARGET)
+    assert lines == {5: ["check.py::test_quick", "check.py::test_slow"], 9: ["check.py::test_light"]}
+
+    tried, attempt = [], runner._try
+
+    def watched(place: Place, target: Target, source: bytes, seconds: int, tests: Sequence[str] = ()) -> tuple[str, str, float]:
+        tried.append(list(tests))
+        return attempt(place, target, source, seconds, tests)
+
+    monkeypatch.setattr(runner, "_try", watched)
+    by = {}
+    for job in jobs_of(place, [TARGET]):
+        outcome, test = runner._outcome(place, job, 60, lines)
+        by[job.mutant.after(job.source)] = (outcome, test.rpartition(":")[2], len(tried))
+        tried.clear()
+    assert by["return a <= 9"] == (runner.KILLED, "test_child", 2)
+    assert by["return a >= 1"] == (runner.SURVIVED, "", 2)
+    assert by["return a > 2"] == (runner.KILLED, "test_quick", 1)
+    assert by["LIMIT = 4"] == (runner.KILLED, "test_child", 1)
+
+
+def test_tests_that_have_other_names_under_the_mutant_decide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    place = tree(tmp_path / "tree", "X = 1\n", "def test_here():\n    import toy.weights as w\n    assert w.X\n")
+    (place.root / "conftest.py").touch()
+    place = Place(place.root, place.paths)
+    assert runner._try(place, TARGET, b"X = 2\n", 60, ["check.py::test_gone"])[0] == runner.SURVIVED
+    assert runner._try(place, TARGET, b"X = 0\n", 60, ["check.py::test_here"])[0] == runner.KILLED
+
+
 def test_results_are_lines_of_json(toy: Place, tmp_path: Path) -> None:
     path = tmp_path / "a" / "results.jsonl"
     jobs = jobs_of(toy, [TARGET])[:1]
