@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,15 @@ RESULTS = HERE / "results" / "verdicts"
 DATA = {"default": None} | {path.stem: path for path in sorted((HERE / "data").glob("*.csv"))}
 
 
-@cache
 def code() -> str:
-    """A hash of the sources of what decides."""
-    packages = (nntk_proofs_checks, nntk_accelerated, nntk_reference)
+    """A hash of the sources of what decides, and of the data."""
     digest = hashlib.sha256()
-    for path in sorted(path for package in packages for path in Path(str(package.__file__)).parent.rglob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    for package in (nntk_proofs_checks, nntk_accelerated, nntk_reference):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(folder.parent)).encode() + path.read_bytes())
+    for path in filter(None, DATA.values()):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -54,8 +55,8 @@ def problem(name: str, seed: int) -> Problem:
     return replace(default_data() if path is None else load(path), seed=seed)
 
 
-def verdicts(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
-    """One run of everything: verdict, control, seconds and, where it did not come out as it must, why."""
+def verdicts(effort: str, name: str, seed: int, jobs: int, code: str) -> dict[str, Any]:
+    """One run of everything: verdict, control, seconds and, where it did not come out as it must, why; `code` is its hash."""
     started, out = time.perf_counter(), {}
     with one_thread(), in_processes(jobs):
         for id, claim in CLAIMS.items():
@@ -70,7 +71,7 @@ def verdicts(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
                 "why": "" if result.passed else f"{found.why} | {control.why}",
             }
     seconds = round(time.perf_counter() - started, 1)
-    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "code": code(), "claims": out}
+    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "code": code, "claims": out}
 
 
 def machine() -> str:
@@ -78,11 +79,9 @@ def machine() -> str:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
-def line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    """The last row of each seed."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    return list({row["seed"]: row for row in rows}.values())
 
 
 def passed(row: dict[str, Any]) -> bool:
@@ -104,7 +103,7 @@ def table() -> str:
         rows = sorted(read(path), key=lambda row: row["seed"])
         seconds = sorted(row["seconds"] for row in rows)
         jobs, machines, codes = (
-            ", ".join(str(value) for value in sorted({row[key] for row in rows})) for key in ("jobs", "machine", "code")
+            ", ".join(sorted({str(row.get(key, "unknown")) for row in rows})) for key in ("jobs", "machine", "code")
         )
         lines += [
             "",
@@ -141,16 +140,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.table:
         RESULTS.mkdir(parents=True, exist_ok=True)
         path = RESULTS / f"{options.effort}-{options.data}.jsonl"
-        rows = [row for row in read(path) if row.get("code") == code()]
-        path.write_text("".join(map(line, rows)), encoding="utf-8")
-        known = {row["seed"] for row in rows}
+        now = code()
+        known = {row["seed"] for row in read(path) if row.get("code") == now}
         seeds = [seed for seed in range(options.first, options.first + options.seeds) if seed not in known]
         jobs = processes(options.jobs)
         inner = processes(None) if jobs == 1 else 1
-        work = (joblib.delayed(verdicts)(options.effort, options.data, seed, inner) for seed in seeds)
+        work = (joblib.delayed(verdicts)(options.effort, options.data, seed, inner, now) for seed in seeds)
         with path.open("a", encoding="utf-8") as file:
             for row in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work):
-                file.write(line(row))
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 file.flush()
                 print(row["seed"], "passes" if passed(row) else "does not pass", row["seconds"], "s", flush=True)
     (HERE / "results" / "verdicts.md").write_text(table(), encoding="utf-8")

@@ -35,6 +35,7 @@ from nntk_accelerated.step import NewtonStep, gauss_newton_step, newton_step
 
 __all__ = [
     "ACTIVATIONS",
+    "BUILT_IN",
     "LAWS",
     "AcceleratedError",
     "Activation",
@@ -78,3 +79,6 @@ __all__ = [
     "required_width",
     "sufficient_gamma",
 ]
+
+BUILT_IN = {"ACTIVATIONS": frozenset(ACTIVATIONS), "LAWS": frozenset(LAWS)}
+"""The names in either registry that the package comes with; what a program registers comes on top."""

@@ -57,7 +57,7 @@ def _ball(mid: int, mid_exponent: int, radius: int, radius_exponent: int) -> arb
 
 def _parts(ball: arb) -> tuple[Callable[..., arb], tuple[int, ...] | tuple[str]]:
     if not ball.is_finite():
-        return arb, (ball.str(),)
+        return arb, ("nan" if ball.is_nan() else "inf" if ball > 0 else "-inf" if ball < 0 else "[+/- inf]",)
     return _ball, tuple(int(v) for part in (ball.mid(), ball.rad()) for v in part.man_exp())
 
 

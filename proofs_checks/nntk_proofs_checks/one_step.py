@@ -28,7 +28,7 @@ from nntk_proofs_checks.claim import Claim, Effort, Evidence, Finding, Problem
 from nntk_proofs_checks.panel import Panel
 from nntk_proofs_checks.trials import trials
 from nntk_proofs_checks.tried import ACTIVATION, with_limit_kernel
-from nntk_reference import Verdict, formulas
+from nntk_reference import PrecisionError, Verdict, formulas
 from nntk_reference.arithmetic import Array
 from nntk_reference.linalg import enclose_eigenvalues, symmetric_solve
 
@@ -87,14 +87,18 @@ def _comparisons(problem: Problem, activation: str, place: str, bits: int) -> li
 
 
 def _enough(problem: Problem, activation: str) -> int:
-    """Bits that should decide; a wrong guess costs time, nothing else. Raises NotProved where λ_min has no proved sign."""
+    """Bits that should decide: a guess. Raises NotProved where λ_min has no proved sign."""
     magnitude = -float(proved_spectrum(problem.X, activation).smallest.log()) / math.log(2)
     # elimination takes up to a quarter more than the bits of λ_min
     return 16 * math.ceil((_BEYOND + 1.25 * max(0.0, magnitude)) / 16)
 
 
 def _settled(problem: Problem, activation: str, place: str) -> Sequence[Comparison]:
-    return settle(partial(_comparisons, problem, activation, place), _enough(problem, activation))
+    attempt = partial(_comparisons, problem, activation, place)
+    try:
+        return settle(attempt, _enough(problem, activation))
+    except PrecisionError:  # the guess is beyond what can be had, and less may do
+        return settle(attempt)
 
 
 def _limit_check(problem: Problem, effort: Effort) -> Finding:
@@ -146,11 +150,10 @@ def _limit_control(problem: Problem, effort: Effort) -> Finding:
     if unmet:
         return unmet
 
-    first = _enough(problem, ACTIVATION)
-    unequal = at_rising_precision(partial(_one_input_twice, problem, float(np.abs(problem.y).max())), first)
+    unequal = at_rising_precision(partial(_one_input_twice, problem, float(np.abs(problem.y).max())))
     if unequal.verdict is not Verdict.REFUTED:
         return unequal
-    equal = at_rising_precision(partial(_one_input_twice, problem, 0.0), first)
+    equal = at_rising_precision(partial(_one_input_twice, problem, 0.0))
     if equal.verdict is Verdict.HOLDS:
         return unequal
     return Finding.undecided(f"{unequal.why}; but not for the reason stated: {equal.why}", cases=1)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 
+import nntk_accelerated
+import nntk_reference
 from nntk_reference import validation
 
 __all__ = ["filled", "in_processes", "one_thread", "processes", "trials"]
@@ -38,8 +42,16 @@ def in_processes(jobs: int) -> Iterator[None]:
 
 
 def trials(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> list[T]:
-    """function(*a) for every a, in their order. `function` is a module's, as processes have to find it by its name."""
-    found: list[T] = list(Parallel()(delayed(_alone)(function, a) for a in arguments))
+    """function(*a) for every a, in their order. `function` is a module's, as processes have to find it by its name.
+
+    Raises what the first of them raises, in this order, whichever failed first by the clock.
+    """
+    registries = [_registry(*place) for place in _REGISTRIES]
+    found: list[T] = []
+    for outcome in Parallel()(delayed(_alone)(function, a, registries) for a in arguments):
+        if isinstance(outcome, _Raised):
+            raise outcome.error
+        found.append(outcome)
     return found
 
 
@@ -60,9 +72,42 @@ def filled(
     return [column[:count] for column, count in zip(columns, counts, strict=True)]
 
 
-def _alone(function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+@dataclass(frozen=True)
+class _Raised:
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Registry:
+    """Names of a registry, in order, and those of its entries with which the package does not come."""
+
+    package: str
+    kind: str
+    names: tuple[str, ...]
+    added: dict[str, Any]
+
+
+_REGISTRIES = tuple((package, kind) for package in (nntk_reference, nntk_accelerated) for kind in ("ACTIVATIONS", "LAWS"))
+
+
+def _registry(package: Any, kind: str) -> _Registry:
+    entries = getattr(package, kind)
+    added = {name: entry for name, entry in entries.items() if name not in package.BUILT_IN[kind]}
+    return _Registry(package.__name__, kind, tuple(entries), added)
+
+
+def _alone(function: Callable[..., T], arguments: tuple[Any, ...], registries: Sequence[_Registry]) -> T | _Raised:
+    for registry in registries:
+        entries = getattr(import_module(registry.package), registry.kind)
+        if tuple(entries) != registry.names:  # a process of its own knows only what the packages come with
+            known = dict(entries) | registry.added
+            entries.clear()
+            entries.update((name, known[name]) for name in registry.names)
     with one_thread():
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except Exception as error:
+            return _Raised(error)
 
 
 @contextmanager

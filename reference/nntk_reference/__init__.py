@@ -67,6 +67,7 @@ from nntk_reference.verdict import Verdict
 
 __all__ = [
     "ACTIVATIONS",
+    "BUILT_IN",
     "FLOAT64",
     "LAWS",
     "Activation",
@@ -125,3 +126,6 @@ __all__ = [
     "scaling_exponent",
     "solve",
 ]
+
+BUILT_IN = {"ACTIVATIONS": frozenset(ACTIVATIONS), "LAWS": frozenset(LAWS)}
+"""The names in either registry that the package comes with; what a program registers comes on top."""

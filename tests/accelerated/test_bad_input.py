@@ -32,6 +32,7 @@ from nntk_accelerated import (
     UnknownActivationError,
     instance,
 )
+from nntk_accelerated.validation import all_finite
 
 pytestmark = pytest.mark.usefixtures("registries")
 
@@ -544,6 +545,17 @@ def test_parameters_that_are_not_contiguous_are_stepped() -> None:
     net.c.data, net.w.data, net.eta.data = strided(C), strided(W), strided(ETA)
     RegularizedNewton(net, 5.0).step(X, Y)
     assert all(torch.equal(p, e) for p, e in zip(net.parameters(), expected, strict=True))
+
+
+def test_numbers_whose_sum_overflows_are_finite() -> None:
+    for dtype in (torch.float32, torch.float64):
+        most = torch.finfo(dtype).max
+        assert all_finite(torch.tensor([most, most], dtype=dtype))
+        assert all_finite(torch.tensor([most, most, -most, -most], dtype=dtype))
+        for number in (math.nan, math.inf, -math.inf):
+            assert not all_finite(torch.tensor([1.0, number], dtype=dtype))
+            assert not all_finite(torch.tensor([most, most, number], dtype=dtype))
+    assert not all_finite(torch.tensor([math.inf, -math.inf]))
 
 
 # --- memory ------------------------------------------------------------------------------------------------------------------

@@ -160,6 +160,18 @@ def test_gram_of_every_activation(name: str, d: int, device: str) -> None:
     check_gram(case, -0.1, 4, device)
 
 
+@pytest.mark.parametrize("block", [1, 4, 10])
+def test_gram_does_not_depend_on_whether_eigenvectors_are_kept(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more odd neurons than a block holds, they are computed twice."""
+    case = random_case(3, 10, 2, 6)
+    whole = check_gram(case, -0.1, 4)
+    assert whole.odd.shape[0] == 10
+    monkeypatch.setattr(stream, "_EIGEN_BLOCK", block)
+    parts = check_gram(case, -0.1, 4)
+    assert parts.negative == whole.negative
+    torch.testing.assert_close(parts.G, whole.G, rtol=1e-12, atol=1e-12)
+
+
 def test_gauss_newton_gram_has_no_odd_neurons(device: str) -> None:
     net, X, _, _ = case = random_case(5, 11, 2, 7)
     task = ours(case, 4, device)

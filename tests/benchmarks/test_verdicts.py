@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,7 +66,7 @@ def test_the_table_counts_and_names_what_failed(verdicts: ModuleType) -> None:
 def test_known_seeds_are_not_run_again(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def run(effort: str, name: str, seed: int, jobs: int) -> dict[str, Any]:
+    def run(effort: str, name: str, seed: int, jobs: int, code: str) -> dict[str, Any]:
         asked.append((effort, name, seed))
         return row(seed)
 
@@ -76,14 +79,38 @@ def test_known_seeds_are_not_run_again(verdicts: ModuleType, monkeypatch: pytest
 
 def test_seeds_of_other_code_are_run_again(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(verdicts, "verdicts", lambda effort, name, seed, jobs: (asked.append(seed), row(seed))[1])
+    monkeypatch.setattr(verdicts, "verdicts", lambda effort, name, seed, jobs, code: (asked.append(seed), row(seed))[1])
     assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
     path = verdicts.RESULTS / "quick-default.jsonl"
     old, new = path.read_text("utf-8").splitlines()
     path.write_text(old.replace(script.code(), "other") + "\n" + new + "\n", encoding="utf-8")
     assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
     assert asked == [0, 1, 0]
-    assert sorted(r["seed"] for r in verdicts.read(path)) == [0, 1]
+    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
+    assert asked == [0, 1, 0]
+    assert {r["seed"]: r["code"] for r in verdicts.read(path)} == {0: script.code(), 1: script.code()}
+
+
+def test_rows_of_other_code_stay_until_there_are_new_ones(verdicts: ModuleType) -> None:
+    verdicts.RESULTS.mkdir(parents=True)
+    path = verdicts.RESULTS / "quick-default.jsonl"
+    old = {key: value for key, value in row(5).items() if key != "code"}
+    path.write_text(json.dumps(old) + "\n", encoding="utf-8")
+    assert "code unknown" in verdicts.table()
+    assert verdicts.main(["--seeds", "0", "--jobs", "1"]) == 0
+    assert verdicts.read(path) == [old]
+
+
+@pytest.mark.slow
+def test_seeds_can_be_shared_out_to_processes(tmp_path: Path) -> None:
+    """As the script is started: what it defines is not to be found in other processes."""
+    folder = tmp_path / "benchmarks"
+    shutil.copytree(Path(script.__file__).parent / "data", folder / "data")
+    shutil.copy(script.__file__, folder)
+    command = [sys.executable, str(folder / "verdicts.py"), "--seeds", "2", "--jobs", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    assert sorted(line.split()[0] for line in done.stdout.splitlines()) == ["0", "1"]
+    assert "2 of 2 seeds pass" in (folder / "results" / "verdicts.md").read_text("utf-8")
 
 
 def test_the_data_sets_can_be_read() -> None:

@@ -34,8 +34,13 @@ def test_balls_come_from_a_process_as_they_were(bits: int) -> None:
 
 
 def test_balls_that_say_nothing_still_say_nothing() -> None:
-    for ball in (arb("nan"), arb(0, "inf"), arb(1) / 0):
-        assert not pickle.loads(pickle.dumps(ball)).is_finite()
+    for ball in (arb("nan"), arb(0, "inf"), arb(1, "inf"), arb(1) / 0):
+        copy = pickle.loads(pickle.dumps(ball))
+        assert not copy.is_finite()
+        assert not copy > 0
+        assert not copy < 0
+    assert pickle.loads(pickle.dumps(arb("inf"))) > 0
+    assert pickle.loads(pickle.dumps(arb("-inf"))) < 0
 
 
 # -------------------------------------------------------------------------------------------------------------- comparisons

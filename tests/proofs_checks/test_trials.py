@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 
 import pytest
 import torch
 
-from nntk_proofs_checks import Effort, ensemble
+import nntk_accelerated
+import nntk_reference
+from nntk_proofs_checks import CLAIMS, Effort, ensemble
 from nntk_proofs_checks.ensemble import Setup, standardized
 from nntk_proofs_checks.trials import filled, in_processes, one_thread, processes, trials
-from nntk_reference import InputError
+from nntk_reference import InputError, QuadratureError
+from nntk_reference.arithmetic import NotProved
 from tests.proofs_checks.problems import line
 
 
@@ -62,6 +67,46 @@ def test_an_error_comes_through_and_leaves_what_there_was() -> None:
     with pytest.raises(ZeroDivisionError):
         filled(columns, (3,), lambda k: 1 / k, lambda k, index: (0,))
     assert columns == [[1.0]]
+
+
+def _fail(seconds: float, error: type[Exception]) -> None:
+    time.sleep(seconds)
+    raise error(f"after {seconds} s")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_first_error_in_order_comes_through(jobs: int) -> None:
+    """Whichever comes first by the clock: claims tell a proof that fails from one that is out of reach."""
+    with in_processes(jobs), pytest.raises(NotProved, match=r"after 0\.3 s"):
+        trials(_fail, [(0.3, NotProved), (0.0, QuadratureError)])
+
+
+@pytest.mark.usefixtures("registries")
+def test_what_a_program_registers_is_there_in_every_process() -> None:
+    """Also in those that ran before, and in the registry's order; what is taken out is gone there, too."""
+    with in_processes(2):
+        before = trials(_names, [()] * 4)
+        nntk_reference.register(replace(nntk_reference.ACTIVATIONS["tanh"], name="another"))
+        nntk_accelerated.register(replace(nntk_accelerated.ACTIVATIONS["tanh"], name="another", function=lambda z: z))
+        nntk_reference.register_law(replace(nntk_reference.LAWS["uniform"], name="other"))
+        during = trials(_names, [()] * 4)
+        del nntk_reference.ACTIVATIONS["another"], nntk_accelerated.ACTIVATIONS["another"], nntk_reference.LAWS["other"]
+        after = trials(_names, [()] * 4)
+    assert before == after == [_names()] * 4
+    reference, laws, accelerated = _names()
+    assert during == [([*reference, "another"], [*laws, "other"], [*accelerated, "another"])] * 4
+
+
+def _names() -> tuple[list[str], list[str], list[str]]:
+    return list(nntk_reference.ACTIVATIONS), list(nntk_reference.LAWS), list(nntk_accelerated.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("id", ["push-through", "positive-definite", "ntk-decay", "nntk-bound", "exponential", "one-step"])
+def test_claims_find_the_same_in_any_number_of_processes(id: str) -> None:
+    problem = line(6)
+    alone = CLAIMS[id].check(problem, Effort.QUICK)
+    with in_processes(2):
+        assert CLAIMS[id].check(problem, Effort.QUICK) == alone
 
 
 @pytest.mark.parametrize("jobs", [0, -1, 1.5, True, "2"])
