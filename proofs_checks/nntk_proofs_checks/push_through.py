@@ -37,8 +37,8 @@ _DRAWS = {Effort.QUICK: 60, Effort.DEFAULT: 300, Effort.FULL: 3000}
 _DIMENSIONS = {Effort.QUICK: (1, 2, 3), Effort.DEFAULT: (1, 2, 3, 4), Effort.FULL: (1, 2, 3, 4) * 8}
 _NEAR = 1e-6
 """How near to singular, relative to γ_N, a block is made for the border, which takes those below 1e-4."""
-_WIDE, _FEW = 321, 8
-"""N = M and the distinct inputs for the compiled loops: 321² is beyond their gate, 2¹⁶ entries, and the last block not full."""
+_WIDE, _FEW = 513, 8
+"""N = M and the distinct inputs for the compiled loops: 513² is beyond their gate, 2¹⁶ entries, and the last block not full."""
 
 
 @dataclass(frozen=True, eq=False)
