@@ -9,13 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["eigh", "inverse_cholesky", "matmul", "matvec"]
+__all__ = ["dense_eigh", "eigh", "inverse_cholesky", "matmul", "matvec"]
 
-_COMPONENTWISE = 7
-"""Largest p for Jacobi rotations on a GPU; beyond, clustered eigenvalues converge slowly, and rotations grow like p².
+_BATCH = 2**15
+"""Matrices for one call of torch.linalg.eigh: cuSOLVER refuses 65,536 of them."""
 
-On a CPU LAPACK is faster at any p and n: rotations are hundreds of short operations.
-"""
+_TRUSTED = frozenset({"cpu"})
+"""Devices on which torch.linalg.eigh is LAPACK."""
+
+_ROUNDINGS = 30.0
+"""What an eigensolver's answer may be off by, in units of p eps: a right one is within a few."""
 
 
 def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
@@ -45,15 +48,13 @@ def inverse_cholesky(D: Tensor) -> tuple[Tensor, Tensor]:
 def eigh(D: Tensor) -> tuple[Tensor, Tensor]:
     """(λ, Q) with D = Q diag(λ) Qᵀ: λ (p, n) in no order, Q (p, p, n), eigenvectors in its columns. D is overwritten.
 
-    By LAPACK; by Jacobi rotations on a GPU where p is small, and for the rare graded matrices on which LAPACK fails. A matrix
-    that is not finite gives nan.
+    By `dense_eigh`, and by Jacobi rotations for the rare graded matrices on which it fails. A matrix that is not finite gives
+    nan.
     """
-    if D.is_cuda and D.shape[0] <= _COMPONENTWISE:
-        return _jacobi(D)
     finite = torch.isfinite(D).flatten(0, 1).all(0)
     matrices = torch.where(finite, D, 0).permute(2, 0, 1)
-    values, vectors = _lapack(matrices)
-    failed = ~(torch.isfinite(values).all(1) & torch.isfinite(vectors).flatten(1).all(1))
+    values, vectors = dense_eigh(matrices)
+    failed = values.isnan().any(1)
     if bool(failed.any()):
         graded = matrices[failed]
         exponent = torch.frexp(graded.abs().amax((1, 2))).exponent
@@ -63,16 +64,52 @@ def eigh(D: Tensor) -> tuple[Tensor, Tensor]:
     return values, vectors.permute(1, 2, 0).contiguous()
 
 
-def _lapack(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """(λ (n, p), Q (n, p, p)) of matrices (n, p, p); nan for those that it does not converge on, whatever their neighbours."""
+def dense_eigh(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """(λ ascending (n, p), Q (n, p, p)) of matrices (n, p, p); both nan for those that have no right answer.
+
+    On a GPU torch.linalg.eigh is not taken at its word: for the 16×16 matrix of ones cuSOLVER (CUDA 13.0) gives vectors that
+    are not orthogonal, and says nothing. What is wrong there is solved again by LAPACK.
+    """
+    solved = [_solved(matrices[a : a + _BATCH]) for a in range(0, matrices.shape[0], _BATCH)]
+    if not solved:
+        return matrices.new_empty(matrices.shape[:2]), matrices.new_empty(matrices.shape)
+    values, vectors = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in zip(*solved, strict=True))
+    if matrices.device.type not in _TRUSTED:
+        wrong = ~_right(matrices, values, vectors)
+        if bool(wrong.any()):
+            again = _solved(matrices[wrong].cpu())
+            values[wrong], vectors[wrong] = (t.to(matrices.device) for t in again)
+    failed = ~(torch.isfinite(values).all(1) & torch.isfinite(vectors).flatten(1).all(1))
+    if bool(failed.any()):
+        values[failed] = vectors[failed] = torch.nan
+    return values, vectors
+
+
+def _solved(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """torch.linalg.eigh; nan for those that it does not converge on, whatever their neighbours."""
     try:
         values, vectors = torch.linalg.eigh(matrices)
         return values, vectors
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # one of them
-        if len(matrices) == 1:
+        half = len(matrices) // 2
+        if half == 0:
             return torch.full_like(matrices[:, 0], torch.nan), torch.full_like(matrices, torch.nan)
-        parts = [_lapack(matrices[k : k + 1]) for k in range(len(matrices))]
+        parts = [_solved(matrices[:half]), _solved(matrices[half:])]
         return torch.cat([values for values, _ in parts]), torch.cat([vectors for _, vectors in parts])
+
+
+def _right(matrices: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
+    """(n,): are the vectors orthonormal, and is QΛQᵀ the matrix, to the roundings of a stable solver? False for nan.
+
+    In float64, so that no fast mode of float32 products speaks along. The largest entry is compared: its square may overflow.
+    """
+    A, values, Q = matrices.double(), values.double(), vectors.double()
+    p, info = A.shape[-1], torch.finfo(matrices.dtype)
+    unit = _ROUNDINGS * p * info.eps
+    skew = (Q.mT @ Q).sub_(torch.eye(p, dtype=Q.dtype, device=Q.device)).abs().amax((1, 2))
+    off = ((Q * values[:, None]) @ Q.mT).sub_(A).abs().amax((1, 2))
+    largest = A.abs().amax((1, 2))  # ‖A‖₂ ≤ p times this
+    return (skew <= unit) & (off <= unit * p * largest + info.tiny)
 
 
 def _jacobi(D: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,9 +30,6 @@ __all__ = [
 SLACK = 1 + 1e-6
 """Covers the rounding of the bounds themselves: sums of positive numbers, fewer than 1e9 of them."""
 
-BLOCK = 2**14
-"""Neurons at a time: bounds take a dozen temporaries a neuron, which must not grow with N."""
-
 
 def roundings(count: float, dtype: torch.dtype) -> float:
     """The relative error of k successive operations, k u / (1 - k u)."""
@@ -41,8 +38,8 @@ def roundings(count: float, dtype: torch.dtype) -> float:
 
 
 def parts(task: Instance) -> list[slice]:
-    """All of this rank's neurons, `BLOCK` at a time."""
-    return [slice(a, min(a + BLOCK, task.local)) for a in range(0, task.local, BLOCK)]
+    """All of this rank's neurons, `task.block` at a time."""
+    return [slice(a, min(a + task.block, task.local)) for a in range(0, task.local, task.block)]
 
 
 def _reach(task: Instance, part: slice) -> tuple[Tensor, Tensor]:
@@ -76,7 +73,7 @@ def jacobian_norms(task: Instance, part: slice) -> tuple[Tensor, Tensor]:
     u = roundings(ERROR + 8, task.dtype)
     steep = task.c[part].double().abs() * _q(task)
     root = task.scale * task.M**0.5 * SLACK
-    norms = root * torch.hypot(torch.as_tensor(b0) + 0 * t, steep * b1)
+    norms = root * torch.hypot(b0 + 0 * t, steep * b1)
     errors = root * torch.hypot(b1 * e + u * _most(b0), steep * (b2 * e + u * _most(b1)))
     return norms, errors
 
@@ -85,8 +82,8 @@ def block_norms(task: Instance, S: Tensor, part: slice) -> Tensor:
     """‖S_i‖_F of the computed blocks, from above."""
     p = task.p
     # entries of S stand for two matrix entries each, but for the diagonal over (η, w)
-    twice = torch.tensor([2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)])
-    total: Tensor = twice.double().to(task.device) @ S[:, part].double().square()
+    times = [2.0] * (p - 1) + [1.0 if k == l else 2.0 for k in range(p - 1) for l in range(k + 1)]
+    total: Tensor = torch.tensor(times, dtype=torch.float64, device=task.device) @ S[:, part].double().square()
     # (p² + p)/2 - 1 squares, each rounded, and their additions: half of that in the root, which is rounded, too, ≤ p²; and each
     # of p² squares may be lost below the normal numbers
     wide = torch.float64
@@ -110,7 +107,7 @@ def residual_error(task: Instance, r: Tensor) -> float:
     for part in parts(task):
         t, e = _reach(task, part)
         b0, b1, _, _ = task.activation.bounds(t)
-        terms += (task.c[part].double().abs() * (b1 * e + u * _most(b0) + depth * torch.as_tensor(b0))).sum()
+        terms += (task.c[part].double().abs() * (b1 * e + u * _most(b0) + depth * b0)).sum()
     task.ranks.sum(terms)
     tiny = torch.finfo(task.dtype).tiny * task.M * task.net.width
     return float(terms) * task.scale + roundings(4, task.dtype) * float((r.abs() + task.y.abs()).max()) + tiny

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import blocks, stream
-from nntk_accelerated.bounds import BLOCK, SLACK, Radii, block_norms, jacobian_norms, largest, parts, roundings
+from nntk_accelerated.bounds import SLACK, Radii, block_norms, jacobian_norms, largest, parts, roundings
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.instance import Instance
 
@@ -129,7 +129,7 @@ def _sum_rounding(task: Instance) -> float:
     """
     p, product = task.p, task.precision.product
     rows = (1 + roundings(2 * (p + 8), product)) * (1 + roundings(6, task.dtype))
-    return rows * (1 + roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)) - 1
+    return rows * (1 + roundings(p * task.chunk + task.depth + task.local // task.block + 16, product)) - 1
 
 
 def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
@@ -205,8 +205,8 @@ def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Bl
         least = torch.minimum(least, ((shift - norms) / abs(shift) * (2 - SLACK)).where(certain, least).min())
         rest.append(torch.nonzero(~certain)[:, 0] + part.start)
     doubtful = torch.cat(rest)
-    for a in range(0, doubtful.shape[0], BLOCK):
-        which = doubtful[a : a + BLOCK]
+    for a in range(0, doubtful.shape[0], task.block):
+        which = doubtful[a : a + task.block]
         D = stream.block(task, S, which, shift)
         # |ΔD| ≤ γ |L||Lᵀ|, p + 5 roundings an entry (rsqrt is right to 4), and ‖|L||Lᵀ|‖ ≤ ‖L‖_F² = tr D but for second order;
         # on the diagonal those of μ, of S + μ and of the shift. Below the normal numbers p products an entry are lost, and what
@@ -293,13 +293,10 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
 
 def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
     """Eigenvalues of W (float64) and a bound of their error, from computed residuals and Q's defect (Weyl, Ostrowski)."""
-    unknown = torch.full((M,), math.nan, dtype=torch.float64), math.inf
+    unknown = torch.full_like(W[0], math.nan), math.inf
     if not bool(torch.isfinite(W).all()):
         return unknown
-    try:
-        values, Q = torch.linalg.eigh(W)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # no convergence
-        return unknown
+    values, Q = (t[0] for t in blocks.dense_eigh(W[None]))
     g = roundings(M + 4, torch.float64)
     size = float(values.abs().max())
     eye = torch.eye(M, dtype=Q.dtype, device=Q.device)

@@ -121,7 +121,7 @@ def _pivots(LD: Tensor, pivots: Tensor) -> tuple[int, bool]:
             singular |= not bool(d[i].abs() > 0)
             i += 1
         else:
-            values = torch.linalg.eigvalsh(torch.tensor([[d[i], e[i]], [e[i], d[i + 1]]], dtype=torch.float64))
+            values = torch.linalg.eigvalsh(torch.stack([d[i], e[i], e[i], d[i + 1]]).view(2, 2))
             negative += int((values < 0).sum())
             singular |= not bool((values != 0).all())
             i += 2

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nntk_accelerated import stream
+from nntk_accelerated import blocks, stream
 from nntk_accelerated.dense import mirror_
+from nntk_accelerated.errors import RangeError
 from nntk_accelerated.instance import NO_TARGETS, Instance, instance, memory_guard
 from nntk_accelerated.scaling import damping_of, regularization
 
@@ -92,10 +93,15 @@ class Modes:
 
 
 def modes(net: Any, X: Any, y: Any, gamma: float, *, precision: str | None = None, chunk: int | None = None) -> Modes:
-    """The residual in the eigenvectors of the NTK, and each one's Newton rate (E7, E10). Raises as `newton_step`."""
+    """The residual in the eigenvectors of the NTK, and each one's Newton rate (E7, E10).
+
+    Raises as `newton_step`, and RangeError where the NTK is not finite, or no eigenvalues of it are found.
+    """
     task = instance(net, X, y, precision=precision, chunk=chunk)
     damping_of(net, gamma)
-    values, vectors = torch.linalg.eigh(ntk(net, X, normalized=True, precision=precision, chunk=chunk))
+    values, vectors = (t[0] for t in blocks.dense_eigh(ntk(net, X, normalized=True, precision=precision, chunk=chunk)[None]))
+    if bool(values.isnan().any()):
+        raise RangeError(f"the NTK has no eigenvalues in {task.dtype}: rescale the problem")
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     with memory_guard(task), torch.no_grad():
         r = stream.outputs(task) - task.y

@@ -50,8 +50,6 @@ __all__ = [
 _NEAR = 1e-4
 """An eigenvalue of a block below this share of the blocks' size is kept out of J D⁻¹ Jᵀ."""
 
-_EIGEN_BLOCK = 2**14
-
 
 def outputs(task: Instance) -> Tensor:
     """f(X) (M,), equation (E1)."""
@@ -248,7 +246,7 @@ def _compiled_gram(
     c, w, eta, X1 = _neurons(task)
     entries, safe = S.numpy(), good.numpy()
     B, limit, scale, fresh = loops.block_size(task.M), 1 / (shift * _NEAR), task.scale, weights is not None
-    kind = torch.empty((), dtype=G.dtype).numpy().dtype
+    kind = G.numpy().dtype
     Y, total = np.empty((task.M, 0), kind), G.numpy()
     square = np.empty_like(total)
     for part in chunks:
@@ -295,8 +293,8 @@ def eigen_blocks(
     task: Instance, S: Tensor | None, neurons: Tensor, shift: float
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, slice]]:
     """(which, λ, Q, place) of D_i = QΛQᵀ for some neurons, a block at a time; place is where they stand in `neurons`."""
-    for a in range(0, neurons.shape[0], _EIGEN_BLOCK):
-        place = slice(a, min(a + _EIGEN_BLOCK, neurons.shape[0]))
+    for a in range(0, neurons.shape[0], task.block):
+        place = slice(a, min(a + task.block, neurons.shape[0]))
         which = neurons[place]
         values, vectors = blocks.eigh(block(task, S, which, shift))
         yield which, values, vectors, place
@@ -306,7 +304,7 @@ def _odd_neurons(task: Instance, S: Tensor | None, shift: float, odd: Tensor, G:
     """Add the doubtful neurons to G by their eigenvalues; (border, neg(D'))."""
     values = task.zeros(task.p, odd.shape[0])
     # of few, the eigenvectors are kept; of many, they are computed again
-    kept = list(eigen_blocks(task, S, odd, shift)) if odd.shape[0] <= _EIGEN_BLOCK else None
+    kept = list(eigen_blocks(task, S, odd, shift)) if odd.shape[0] <= task.block else None
     for _, part_values, _, place in kept or eigen_blocks(task, S, odd, shift):
         values[:, place] = part_values
     size = task.zeros(2, dtype=torch.float64)

@@ -187,7 +187,7 @@ class _ModelSession:
         return np.asarray(self.model.theta.to("cpu", torch.float64))
 
     def move_to(self, theta: Array) -> None:
-        self.model.assign_(torch.tensor(theta, dtype=self.dtype))
+        self.model.assign_(torch.tensor(theta, dtype=self.dtype, device=self.X.device))
 
     def closure(self) -> torch.Tensor:
         """Zero the gradients, evaluate the loss (E2), call backward, return the loss."""

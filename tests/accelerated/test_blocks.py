@@ -14,6 +14,8 @@ from nntk_accelerated import blocks
 from tests.tolerances import EPS, THRESHOLD
 
 Array = np.ndarray
+ROTATED = 7
+"""Largest p for the rotations here: their sweeps are p² short operations."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # Ratios are ‖error‖_F / (p eps ‖D‖₂). A Jacobi sweep or a Cholesky factorization does O(p) operations on every entry.
@@ -62,9 +64,9 @@ def each(A: torch.Tensor) -> list[Array]:
 
 
 def check_eigh(matrices: list[Array], dtype: str, device: str = "cpu") -> None:
-    """LAPACK, and the rotations that a GPU takes for small p; both on any device."""
+    """What is called, and the rotations for matrices that it would not decompose."""
     p, n = len(matrices[0]), len(matrices)
-    for decomposed in [blocks.eigh, blocks._jacobi][: 1 + (p <= blocks._COMPONENTWISE)]:
+    for decomposed in [blocks.eigh, blocks._jacobi][: 1 + (p <= ROTATED)]:
         D, stored = batch(matrices, dtype, device)
         values, Q = decomposed(D)
         assert values.shape == (p, n)
@@ -242,6 +244,75 @@ def test_a_matrix_that_lapack_fails_on_is_rotated_and_its_neighbours_are_not(
     np.testing.assert_allclose(np.sort(each(values)[1]), each(expected_values)[1], rtol=1e-13)
     lam, q = each(values)[1], each(Q)[1]
     np.testing.assert_allclose((q * lam) @ q.T, stored[1], rtol=0, atol=1e-14 * np.abs(stored[1]).max())
+
+
+@pytest.mark.parametrize("p", [2, 5])
+def test_eigh_of_very_many(p: int, device: str) -> None:
+    """More than cuSOLVER takes at once, and than one call here; the last are decomposed as if they were alone."""
+    rng = np.random.default_rng(p)
+    last = [with_spectrum(rng, rng.standard_normal(p)) for _ in range(3)]
+    D = torch.zeros(p, p, 2**17 + 3, dtype=torch.float64, device=device)
+    D[:, :, -3:] = batch(last, "float64", device)[0]
+    values, Q = blocks.eigh(D.clone())
+    assert not values[:, :-3].any()
+    back = blocks.matmul(Q * values[None], Q.transpose(0, 1))
+    assert float((back - D).abs().max()) <= THRESHOLD * p * EPS["float64"] * max(np.linalg.norm(A, 2) for A in last)
+
+
+@pytest.mark.parametrize("p", [16, 17, 40])
+def test_vectors_of_one_eigenvalue_are_orthonormal(p: int, device: str) -> None:
+    """The matrix of ones, for which cuSOLVER's are not."""
+    ones = torch.ones(2, p, p, dtype=torch.float64, device=device)
+    values, Q = blocks.dense_eigh(ones)
+    assert float((Q.mT @ Q - torch.eye(p, device=device)).abs().max()) <= THRESHOLD * p * EPS["float64"]
+    assert float((Q @ (values[:, :, None] * Q.mT) - ones).abs().max()) <= THRESHOLD * p * EPS["float64"] * p
+
+
+WRONG: dict[str, Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]] = {
+    "not orthogonal": lambda values, Q: (values, torch.roll(Q[..., :1], 1, 2).expand_as(Q).contiguous()),
+    "not normalized": lambda values, Q: (values, Q * (1 + 1e-10)),
+    "of another matrix": lambda values, Q: (values, Q.flip(2)),
+    "eigenvalue off": lambda values, Q: (values * (1 + 1e-10), Q),
+    "nan": lambda values, Q: (torch.full_like(values, torch.nan), Q),
+}
+
+
+@pytest.mark.parametrize("wrong", sorted(WRONG))
+def test_what_a_solver_gets_wrong_is_solved_again(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: a wrong answer for the second of three; the others keep theirs."""
+    rng, lapack, calls = np.random.default_rng(1), torch.linalg.eigh, []
+    matrices = torch.tensor(np.stack([with_spectrum(rng, rng.standard_normal(4)) for _ in range(3)]))
+    expected = lapack(matrices)
+
+    def once(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(len(A))
+        values, Q = (t.clone() for t in lapack(A))
+        if len(calls) == 1:
+            values[1:2], Q[1:2] = WRONG[wrong](values[1:2], Q[1:2])
+        return values, Q
+
+    monkeypatch.setattr(torch.linalg, "eigh", once)
+    monkeypatch.setattr(blocks, "_TRUSTED", frozenset())
+    values, Q = blocks.dense_eigh(matrices)
+    assert calls == [3, 1]
+    assert torch.equal(values, expected[0])
+    assert torch.equal(Q, expected[1])
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@pytest.mark.parametrize(("share", "right"), [(0.4, True), (2.5, False)])
+def test_an_answer_may_be_off_by_its_roundings_and_no_more(share: float, right: bool, dtype: str) -> None:
+    """Columns longer by δ: QᵀQ is off by 2δ, and QΛQᵀ by 2δ of the matrix."""
+    p = 6
+    A = torch.diag(torch.arange(1.0, p + 1)).to(DTYPES[dtype])[None]
+    Q = torch.eye(p, dtype=DTYPES[dtype])[None] * (1 + share * blocks._ROUNDINGS * p * EPS[dtype] / 2)
+    assert blocks._right(A, A.diagonal(0, 1, 2), Q).item() is right
+
+
+@pytest.mark.parametrize("size", [1e-310, 1e-160, 1e160, 1e300])
+def test_a_right_answer_is_known_as_right_at_any_size(size: float) -> None:
+    A = torch.tensor([[[2.0, 1.0], [1.0, -3.0]]], dtype=torch.float64) * size
+    assert blocks._right(A, *torch.linalg.eigh(A)).all()
 
 
 def test_rotations_leave_a_diagonal_matrix_as_it_is() -> None:

@@ -551,7 +551,7 @@ def gram_diagonal_case() -> float:
 def eigenvalue_case() -> float:
     W = torch.ones(1, 1, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.linalg, "eigh", lambda A: (torch.tensor([0.5], dtype=A.dtype), torch.ones_like(A)))
+        patch.setattr(torch.linalg, "eigh", lambda A: (torch.full_like(A[:, 0], 0.5), torch.ones_like(A)))
         _, bound = certificate._bounded_eigenvalues(W, 1)
     return 0.5 / bound
 
@@ -604,7 +604,7 @@ TIGHT = [
     Term(
         certificate,
         "_sum_rounding",
-        "roundings(p * task.chunk + task.depth + task.local // BLOCK + 16, product)",
+        "roundings(p * task.chunk + task.depth + task.local // task.block + 16, product)",
         gram_sum_case,
     ),
     Term(certificate, "_bounded_gram", "4 * torch.finfo(torch.float64).eps", gram_diagonal_case),

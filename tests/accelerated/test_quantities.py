@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import nntk_reference as reference
-from nntk_accelerated import ACTIVATIONS, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from nntk_accelerated import ACTIVATIONS, RangeError, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
 from tests.accelerated.comparison import Parts, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
@@ -153,3 +153,28 @@ def test_modes(name: str, device: str) -> None:
     # the same rates as the Gauss-Newton kernel's eigenvalues
     K = np.linalg.eigvalsh(reference.gauss_newton_nntk(case[0], case[1], gamma))[::-1]
     assert np.abs(array(found.newton) - K).max() <= limit / gamma + unit
+
+
+@pytest.mark.parametrize("M", [3, 17])
+def test_modes_of_equal_points(M: int, device: str) -> None:
+    """The NTK is a multiple of the matrix of ones: one mode that moves, and M - 1 orthonormal ones at rest."""
+    case = random_case(3, 12, 2, M)
+    net, X, y = ours(case, "float64", device)
+    X = X[:1].expand(M, -1).contiguous()
+    found = modes(net, X, y, 0.5)
+    V, values = array(found.vectors), array(found.eigenvalues)
+    unit = THRESHOLD * operations(case) * EPS["float64"]
+    assert np.linalg.norm(V.T @ V - np.eye(M)) <= unit
+    assert np.abs(np.abs(V[:, 0]) - M**-0.5).max() <= unit
+    assert values[0] > 0
+    assert values[1] <= unit * values[0]
+
+
+def test_modes_that_are_not_found_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(A: torch.Tensor) -> None:
+        raise torch.linalg.LinAlgError("planted")
+
+    net, X, y = ours(random_case(3, 12, 2, 4), "float64")
+    monkeypatch.setattr(torch.linalg, "eigh", failing)
+    with pytest.raises(RangeError, match="no eigenvalues"):
+        modes(net, X, y, 0.5)

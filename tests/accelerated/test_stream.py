@@ -166,7 +166,7 @@ def test_gram_does_not_depend_on_whether_eigenvectors_are_kept(block: int, monke
     case = random_case(3, 10, 2, 6)
     whole = check_gram(case, -0.1, 4)
     assert whole.odd.shape[0] == 10
-    monkeypatch.setattr(stream, "_EIGEN_BLOCK", block)
+    monkeypatch.setattr(Instance, "block", block)
     parts = check_gram(case, -0.1, 4)
     assert parts.negative == whole.negative
     torch.testing.assert_close(parts.G, whole.G, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from nntk.crosscheck import CHECKS, PROFILES, FactoryError, Report, check_optimizer
 from nntk.crosscheck.battery import prepare
@@ -57,6 +58,13 @@ def test_float32_is_judged_by_its_own_limits() -> None:
     report = check_optimizer(optimizers.half_residual, effort="quick", dtype="float32", only=["step-matches"])
     assert not report.passed
     assert "half the residual" in told(report)
+
+
+def test_right_whatever_the_default_device() -> None:
+    """Here "meta", on which nothing can be computed: what forgets to say where it belongs fails as it would on a GPU."""
+    with torch.device("meta"):
+        report = check_optimizer(optimizers.right_object, effort="quick", skip=["cost"])
+    assert report.passed, as_text(report)
 
 
 @pytest.mark.gpu
