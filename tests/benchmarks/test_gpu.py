@@ -52,12 +52,16 @@ def part(id: str, code: str, **options: Any) -> run.Part:
 
 def report(folder: Path) -> dict[str, Any]:
     """The report, with the keys of its schema and no others, and without NaN."""
+    return read(folder / "gpu.json")
+
+
+def read(path: Path) -> dict[str, Any]:
     from tests.nntk.reporting.test_schemas import validator  # here, as the stand-ins need none of what it imports
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} in the report")
 
-    record: dict[str, Any] = json.loads((folder / "gpu.json").read_text("utf-8"), parse_constant=refuse)
+    record: dict[str, Any] = json.loads(path.read_text("utf-8"), parse_constant=refuse)
     validator("gpu").validate(record)
     return record
 
@@ -474,6 +478,17 @@ def test_a_rehearsal_where_little_more_than_torch_is_installed(tmp_path: Path) -
 
 
 # --- the surroundings --------------------------------------------------------------------------------------------------------
+
+
+MEASURED = sorted((ROOT / "benchmarks" / "results" / "gpu").glob("nvidia-*.json"))
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_what_was_measured_is_complete_and_fits_the_schema(path: Path) -> None:
+    record = read(path)
+    assert record["complete"]
+    assert record["passed"]
+    assert record["gpu"]["name"].casefold().replace(" ", "-") == path.stem
 
 
 def test_a_gpu_that_does_not_compute_is_said_to_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
