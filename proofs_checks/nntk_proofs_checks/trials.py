@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from traceback import format_exc
 from typing import Any, TypeVar
 
 import torch
@@ -50,6 +51,8 @@ def trials(function: Callable[..., T], arguments: Sequence[tuple[Any, ...]]) -> 
     found: list[T] = []
     for outcome in Parallel()(delayed(_alone)(function, a, registries) for a in arguments):
         if isinstance(outcome, _Raised):
+            if outcome.error.__traceback__ is None:  # it came from another process, and tracebacks do not travel
+                outcome.error.add_note(outcome.traceback)
             raise outcome.error
         found.append(outcome)
     return found
@@ -75,6 +78,7 @@ def filled(
 @dataclass(frozen=True)
 class _Raised:
     error: Exception
+    traceback: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _alone(function: Callable[..., T], arguments: tuple[Any, ...], registries: S
         try:
             return function(*arguments)
         except Exception as error:
-            return _Raised(error)
+            return _Raised(error, format_exc())
 
 
 @contextmanager

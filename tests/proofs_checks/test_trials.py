@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from dataclasses import replace
 
 import pytest
@@ -77,8 +78,10 @@ def _fail(seconds: float, error: type[Exception]) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_first_error_in_order_comes_through(jobs: int) -> None:
     """Whichever comes first by the clock: claims tell a proof that fails from one that is out of reach."""
-    with in_processes(jobs), pytest.raises(NotProved, match=r"after 0\.3 s"):
+    with in_processes(jobs), pytest.raises(NotProved, match=r"after 0\.3 s") as caught:
         trials(_fail, [(0.3, NotProved), (0.0, QuadratureError)])
+    # and where it was raised, for NNTK_DEBUG=1
+    assert "in _fail" in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.usefixtures("registries")
