@@ -629,8 +629,8 @@ FAULTS: dict[str, Fault] = {
             refuted="push-through positive-definite vanishing-updates vanishing-gamma sharp-rate",
             holds="linearization limit-equation exponential initial-fluctuations",
         ),
-        "Wrong by a term that is as small as S, so exponents stay the same; but at β = 0.9 the next power has another weight, and "
-        "`sharp-rate` sees it at these widths.",
+        "Wrong by a term that is as small as S, so exponents stay the same; but at β = 0.9 the next power has another weight, "
+        "and `sharp-rate` sees it at these widths.",
     ),
     "accelerated: σ, σ', σ'' in float32": Fault(
         Instance,
@@ -673,8 +673,8 @@ FAULTS: dict[str, Fault] = {
             undecided="linearization",
             holds="limit-equation exponential",
         ),
-        "S is a correction that vanishes with N, by the same power whatever its factor; but at β = 0.9 the next power is as large "
-        "as the first then, and `sharp-rate` sees it at these widths.",
+        "S is a correction that vanishes with N, by the same power whatever its factor; but at β = 0.9 the next power is as "
+        "large as the first then, and `sharp-rate` sees it at these widths.",
     ),
     "accelerated: S dropped": Fault(
         stream,
