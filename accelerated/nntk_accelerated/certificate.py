@@ -135,34 +135,26 @@ def _sum_rounding(task: Instance) -> float:
 def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
     """E14 for A = H + μI with the perturbation of A that makes its floating-point count exact, all rounding errors included.
 
-    With C = |Λ|^(-1/2) Qᵀ as computed, the blocks (Cᵀ sgn(Λ) C)⁻¹ differ from D_i by the residual and the defect of Q alone, as
-    the computed J differs from J: both perturb A itself. What is left is an error F of the M×M sum and of its eigenvalues. It
-    amounts to (M I + F) in place of M I, and so perturbs A by ‖J‖²/M θ/(1-θ), θ = ‖F‖/M.
+    With C = |Λ|^(-1/2) Qᵀ as computed, the blocks (Cᵀ sgn(Λ) C)⁻¹ differ from D_i by `_block_error` alone, as the computed J
+    differs from J: both perturb A itself. What is left is an error F of the M×M sum and of its eigenvalues. It amounts to
+    (M I + F) in place of M I, and so perturbs A by ‖J‖²/M θ/(1-θ), θ = ‖F‖/M.
     """
     unknown = Count(0, math.inf)
     if task.M > _LARGEST_EIGEN:
         return unknown
-    p, product = task.p, task.precision.product
-    few = roundings(8 * p * p, torch.float64)
+    product = task.precision.product
     rounding = _sum_rounding(task)
-    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
     G, sums = task.zeros(task.M, task.M, dtype=product), task.zeros(4, dtype=torch.float64)
     most = task.zeros(1, dtype=torch.float64)
 
     def work(_: list[slice]) -> None:
         for which, values, Q, part in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), shift):
             C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
-            D, size, rows = _double(stream.block(task, S, which, shift), values, C)
-            back = rows * size.abs().sqrt()[:, None]  # Qᵀ, with the rounding of C in it
-            skew = (blocks.matmul(back, back.transpose(0, 1)) - eye).square().sum((0, 1)).sqrt() + few
-            left = (blocks.matmul(back.transpose(0, 1) * size[None], back) - D).square().sum((0, 1)).sqrt()
-            norm, largest_value = D.square().sum((0, 1)).sqrt(), size.abs().amax(0)
-            # the defect turns and stretches Q: (1 + k)^(1/2) and its inverse are within k of 1 for k ≤ 1/2
-            off = left + 5 * skew * largest_value + few * (norm + largest_value) + roundings(3, task.dtype) * norm
-            off = torch.where(skew < 0.5, (off + error.values[part]) * SLACK, math.inf)
+            D, exact, rows = _matrices(stream.block(task, S, which, shift), values, C)
+            off = (_block_error(D, exact, rows) + _diagonal_error(task, D) + error.values[part]) * SLACK
             most.copy_(torch.maximum(most, torch.nan_to_num(off, nan=math.inf).max()))
             j, e = jacobian_norms(task, part)
-            C_size = rows.square().sum((0, 1))
+            C_size = rows.square().sum((1, 2))
             sums.add_(
                 torch.stack([(rounding * (j + e).square() * C_size).sum(), (j * j).sum(), (e * e).sum(), (values < 0).sum()])
             )
@@ -224,9 +216,9 @@ def _block_inertia(task: Instance, S: Tensor, shift: float, error: Radii) -> _Bl
     return _Blocks(int(totals[0]), int(totals[1]), float(-least))
 
 
-def _double(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The same numbers in float64, where bounds are computed."""
-    return tuple(t.double() for t in tensors)
+def _matrices(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The same numbers in float64, where bounds are computed, with the neurons first."""
+    return tuple(t.double().movedim(-1, 0) for t in tensors)
 
 
 def _eigen_counts(task: Instance, D: Tensor, definite: Tensor, error: Tensor) -> Tensor:
@@ -235,18 +227,9 @@ def _eigen_counts(task: Instance, D: Tensor, definite: Tensor, error: Tensor) ->
     counts = task.zeros(2, dtype=torch.float64)
     if D.shape[2] == 0:
         return counts
-    p = task.p
-    D, values, Q = _double(D, *blocks.eigh(D.clone()))
-    back = Q.transpose(0, 1)
-    product = blocks.matmul(Q * values[None], back)
-    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
-    skew = (blocks.matmul(back, Q) - eye).square().sum((0, 1)).sqrt() + roundings(4 * p * p, torch.float64)
-    largest = values.abs().amax(0)
-    rounding = roundings(8 * p * p, torch.float64) * (largest + D.square().sum((0, 1)).sqrt())
-    off = (product - D).square().sum((0, 1)).sqrt() + rounding
-    # Ostrowski: the eigenvalues of QΛQᵀ are those of Λ, each times a number in [1 - skew, 1 + skew]
-    certain = (skew < 0.5) & (values.abs().amin(0) * (1 - skew) > (off + error) * SLACK)
-    counts[0] = (values[:, certain] < 0).sum()
+    D, values, Q = _matrices(D, *blocks.eigh(D.clone()))
+    certain = values.abs().amin(1) > (_eigenvalue_error(D, values, Q) + error) * SLACK
+    counts[0] = (values[certain] < 0).sum()
     counts[1] = (~certain).sum()
     return counts
 
@@ -254,29 +237,21 @@ def _eigen_counts(task: Instance, D: Tensor, definite: Tensor, error: Tensor) ->
 def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tuple[Tensor, float]:
     """Step 3: M I + J D⁻¹ Jᵀ from the eigenvalues of every block, with a bound of its error in the 2-norm.
 
-    With C = |Λ|^(-1/2) Qᵀ and B = Cᵀ sgn(Λ) C in place of D⁻¹: ‖D⁻¹ - B‖ ≤ ‖B‖ θ/(1-θ), θ = ‖I - DB‖; then the errors of J, of
-    the rows CJ, and of the sum.
+    With C = |Λ|^(-1/2) Qᵀ and B = Cᵀ sgn(Λ) C in place of D⁻¹: ‖D⁻¹ - B‖ ≤ ‖B‖ θ/(1-θ), θ = ‖B‖ ‖D - B⁻¹‖; then the errors of
+    J, of the rows CJ, and of the sum.
     """
-    p, product = task.p, task.precision.product
+    product = task.precision.product
     rounding = _sum_rounding(task)
 
     # Eigenvalues a large block at a time, as they take many short operations; then rows a chunk at a time, as `depth` counts.
     G, total = task.zeros(task.M, task.M, dtype=product), task.zeros(1, dtype=torch.float64)
-    eye = torch.eye(p, dtype=torch.float64, device=task.device)[:, :, None]
 
     def work(_: list[slice]) -> None:
         for which, values, Q, part in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), shift):
             C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
-            signs = torch.where(values < 0, -1, 1).to(task.dtype)
-            # D and C as they are, in float64; B = Cᵀ sgn(Λ) C
-            D64, C64 = _double(stream.block(task, S, which, shift), C)
-            B = blocks.matmul(C64.transpose(0, 1) * signs[None], C64)
-            size, D_size, C_size = (t.square().sum((0, 1)) for t in (B, D64, C64))
-            size, D_size = size.sqrt(), D_size.sqrt()
-            theta = (eye - blocks.matmul(D64, B)).square().sum((0, 1)).sqrt()
-            theta = theta + (roundings(8 * p * p, torch.float64) * D_size + error.values[part]) * (size + C_size)
-            # the diagonal of D: μ, rounded, and S + μ, rounded
-            theta = (theta + roundings(3, task.dtype) * D_size * (size + C_size)) * SLACK
+            D, exact, rows = _matrices(stream.block(task, S, which, shift), values, C)
+            size, C_size = _norm(rows.mT @ (rows * exact.sign()[:, :, None])), rows.square().sum((1, 2))
+            theta = (_block_error(D, exact, rows) + _diagonal_error(task, D) + error.values[part]) * size * SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
             j, e = jacobian_norms(task, part)
             total.add_((j * j * inverse + (j + e).square() * rounding * C_size + (2 * j + e) * e * (size + inverse)).sum())
@@ -292,18 +267,54 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
 
 
 def _bounded_eigenvalues(W: Tensor, M: int) -> tuple[Tensor, float]:
-    """Eigenvalues of W (float64) and a bound of their error, from computed residuals and Q's defect (Weyl, Ostrowski)."""
-    unknown = torch.full_like(W[0], math.nan), math.inf
+    """Eigenvalues of W (float64) and a bound of their error; infinite where none is known."""
     if not bool(torch.isfinite(W).all()):
-        return unknown
-    values, Q = (t[0] for t in blocks.dense_eigh(W[None]))
-    g = roundings(M + 4, torch.float64)
-    size = float(values.abs().max())
-    eye = torch.eye(M, dtype=Q.dtype, device=Q.device)
-    skew = float(torch.linalg.matrix_norm(Q.mT @ Q - eye)) + g * M
-    residual = float(torch.linalg.matrix_norm(W @ Q - Q * values))
-    residual += 2 * g * M**0.5 * (float(torch.linalg.matrix_norm(W)) + size)
-    if not skew <= 1 / 3:
-        return values, math.inf
-    # WQ = QΛ + R, Q = U(I + E) with U orthogonal and ‖E‖ ≤ skew
-    return values, SLACK * (residual / (1 - skew) + 3 * skew * size)
+        return torch.full_like(W[0], math.nan), math.inf
+    values, Q = blocks.dense_eigh(W[None])
+    return values[0], float(_eigenvalue_error(W[None], values, Q))
+
+
+def _eigenvalue_error(A: Tensor, values: Tensor, Q: Tensor) -> Tensor:
+    """Bounds (n,) of |λ_k(A) - λ_k|, both in order of size, for symmetric A (n, p, p), any λ (n, p) and Q (n, p, p), float64.
+
+    With R = AQ - QΛ and Q = UP, U orthogonal and P ≻ 0, the symmetric Z = UᵀAU - Λ satisfies ZP + PZ = UᵀR + RᵀU. So
+    ‖Z‖ ≤ ‖R‖/σ_min(Q), and eigenvalues differ by ‖Z‖ at most (Weyl).
+    """
+    A, values, exponent = _sized(A, values)
+    p = A.shape[1]
+    defect = _norm(Q.mT @ Q - torch.eye(p, dtype=Q.dtype, device=Q.device))
+    # p products and sums in AQ; that of QΛ is as large as AQ, but for R
+    off = _norm(A @ Q - Q * values[:, None]) + roundings(p + 1, torch.float64) * _norm(A) * _norm(Q)
+    # σ_min(Q)² ≥ 1 - defect, whose own rounding SLACK covers
+    return torch.ldexp(torch.where(defect < 0.5, off / (1 - defect) * SLACK, math.inf), exponent)
+
+
+def _block_error(D: Tensor, values: Tensor, C: Tensor) -> Tensor:
+    """Bounds (n,) of ‖(Cᵀ sgn(Λ) C)⁻¹ - D‖₂ for blocks D (n, p, p), any values Λ (n, p) and C (n, p, p), in float64.
+
+    With Qᵀ = |Λ|^(1/2) C the inverse is Q⁻ᵀΛQ⁻¹, so that the difference is Q⁻ᵀ(Λ - QᵀDQ)Q⁻¹.
+    """
+    back = C * values.abs().sqrt()[:, :, None]
+    D, values, exponent = _sized(D, values)
+    p = D.shape[1]
+    eye = torch.eye(p, dtype=D.dtype, device=D.device)
+    defect = _norm(back @ back.mT - eye)
+    # two products over p, and two roundings in every entry of either Q
+    off = _norm(back @ D @ back.mT - values[:, None] * eye) + roundings(2 * p + 4, torch.float64) * _norm(D) * _norm(back) ** 2
+    return torch.ldexp(torch.where(defect < 0.5, off / (1 - defect) * SLACK, math.inf), exponent)
+
+
+def _sized(A: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A (n, p, p) and λ (n, p) times 2^-e, e (n,), with entries of A near 1, so that no square is lost; and e."""
+    exponent = torch.frexp(A.abs().amax((1, 2))).exponent.clamp(-1000, 1000)
+    return torch.ldexp(A, -exponent[:, None, None]), torch.ldexp(values, -exponent[:, None]), exponent
+
+
+def _norm(A: Tensor) -> Tensor:
+    """Frobenius norms (n,) of matrices (n, p, p)."""
+    return A.square().sum((1, 2)).sqrt()
+
+
+def _diagonal_error(task: Instance, D: Tensor) -> Tensor:
+    """Bounds (n,) for what D (n, p, p) = S + μI was rounded by: μ to the working dtype, and the sums. An entry of D is μ."""
+    return roundings(3, task.dtype) * D.diagonal(0, 1, 2).abs().amax(1)

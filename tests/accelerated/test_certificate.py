@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -548,31 +549,42 @@ def gram_diagonal_case() -> float:
     return 0.99 * 2.0**-53 / bound
 
 
-def eigenvalue_case() -> float:
-    W = torch.ones(1, 1, dtype=torch.float64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.linalg, "eigh", lambda A: (torch.full_like(A[:, 0], 0.5), torch.ones_like(A)))
-        _, bound = certificate._bounded_eigenvalues(W, 1)
-    return 0.5 / bound
+def one(value: float) -> torch.Tensor:
+    return torch.tensor([[[value]]], dtype=torch.float64)
+
+
+def eigenvalue_case(A: float, value: float, Q: float) -> Callable[[], float]:
+    """1×1: |A - λ| over its bound."""
+    return lambda: abs(A - value) / float(certificate._eigenvalue_error(one(A), one(value)[0], one(Q)))
+
+
+def block_error_case(D: float, value: float, C: float) -> Callable[[], float]:
+    """1×1: |sgn(λ)/C² - D| over its bound."""
+
+    def ratio() -> float:
+        off = abs(Fraction(D) - 1 / Fraction(C) ** 2 * (1 if value > 0 else -1))
+        return float(off) / float(certificate._block_error(one(D), one(value)[0], one(C)))
+
+    return ratio
+
+
+NEXT = 1 + 2.0**-52
+"""The number after 1."""
 
 
 def count_case(perturbation: float, task: Planted, S: torch.Tensor, shift: float, error: float = 0.0) -> float:
     return perturbation / certificate.count_below(task, S, shift, radius(*[error] * task.local)).error
 
 
-def count_with(values: float, stretch: float, perturbation: float, shift: float) -> Callable[[], float]:
-    """Eigenvalues and vectors of D = μI that are wrong by what is given."""
+def count_of_wrong_eigenvalues() -> float:
+    """D = I, of which one eigenvalue is said to be 1/2."""
 
     def wrong(D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        Q = torch.eye(3, dtype=D.dtype)[:, :, None] * stretch
-        return torch.tensor([values, 1.0, 1.0], dtype=D.dtype)[:, None], Q
+        return torch.tensor([0.5, 1.0, 1.0], dtype=D.dtype)[:, None], torch.eye(3, dtype=D.dtype)[:, :, None]
 
-    def ratio() -> float:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(blocks, "eigh", wrong)
-            return count_case(perturbation, of(0), stored(), shift)
-
-    return ratio
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "eigh", wrong)
+        return count_case(0.5, of(0), stored(), 1.0)
 
 
 def count_sum_case() -> float:
@@ -596,9 +608,10 @@ TIGHT = [
         ),
         0.04,
     ),
-    Term(certificate, "_eigen_counts", "(off + «error»)", false_blocks(stored(ww=-10.0), 1.0, 1.05, 2)),
-    Term(certificate, "_bounded_gram", "«error.values[part]») * (size", gram_radius_case),
-    Term(certificate, "_bounded_gram", "roundings(3, task.dtype)", gram_shift_case),
+    Term(certificate, "_eigen_counts", "Q) + «error»", false_blocks(stored(ww=-10.0), 1.0, 1.05, 2)),
+    Term(certificate, "_bounded_gram", "«error.values[part]») * size", gram_radius_case),
+    Term(certificate, "_bounded_gram", "«_diagonal_error(task, D)» + error", gram_shift_case),
+    Term(certificate, "_diagonal_error", "roundings(3, task.dtype)", gram_shift_case),
     Term(certificate, "_bounded_gram", "(2 * j + e) * e", gram_unit_case),
     Term(certificate, "_bounded_gram", "rounding * C_size", gram_sum_case),
     Term(
@@ -608,22 +621,24 @@ TIGHT = [
         gram_sum_case,
     ),
     Term(certificate, "_bounded_gram", "4 * torch.finfo(torch.float64).eps", gram_diagonal_case),
-    Term(certificate, "_bounded_eigenvalues", "float(torch.linalg.matrix_norm(W @ Q - Q * values))", eigenvalue_case),
+    Term(certificate, "_eigenvalue_error", "_norm(A @ Q - Q * values[:, None])", eigenvalue_case(1.0, 0.5, 1.0)),
+    Term(certificate, "_eigenvalue_error", "off / (1 - «defect»)", eigenvalue_case(1.0, 0.5, 0.6**0.5)),
+    # A q and q λ are rounded to the same number
     Term(
-        certificate,
-        "count_below",
-        "(off + «error.values[part]»)",
-        lambda: count_case(0.5, of(0), stored(), 1.0, 0.5),
+        certificate, "_eigenvalue_error", "roundings(p + 1, torch.float64)", eigenvalue_case(2 - 2.0**-51, 2 - 2.0**-52, NEXT)
     ),
+    Term(certificate, "_block_error", "_norm(back @ D @ back.mT - values[:, None] * eye)", block_error_case(1.0, 0.5, 2**0.5)),
+    Term(certificate, "_block_error", "off / (1 - «defect»)", block_error_case(1.0, 0.3, 2**0.5)),
+    Term(certificate, "_block_error", "roundings(2 * p + 4, torch.float64)", block_error_case(1 - 3 * 2.0**-53, 1.0, NEXT)),
+    Term(certificate, "count_below", "+ «error.values[part]») * SLACK", lambda: count_case(0.5, of(0), stored(), 1.0, 0.5)),
     Term(
         certificate,
         "count_below",
         "(2 * j + e) * e",
         lambda: count_case(2 * EXACT * OFF, of(EXACT, error=OFF), stored(), 2.0**-20),
     ),
-    Term(certificate, "count_below", "roundings(3, task.dtype)", lambda: count_case(HALF, of(0), stored(), 1 + HALF)),
-    Term(certificate, "count_below", "off = «left»", count_with(0.5, 1.0, 0.5, 1.0)),
-    Term(certificate, "count_below", "5 * skew * largest_value", count_with(1.0, 1.125, 1.125**2 - 1.125**-2, 1.125**2)),
+    Term(certificate, "count_below", "_diagonal_error(task, D)", lambda: count_case(HALF, of(0), stored(), 1 + HALF)),
+    Term(certificate, "count_below", "_block_error(D, exact, rows)", count_of_wrong_eigenvalues),
     Term(certificate, "count_below", "«rounding» * (j + e)", count_sum_case),
 ]
 

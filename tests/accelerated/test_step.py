@@ -34,6 +34,7 @@ from nntk_accelerated import (
     gauss_newton_step,
     newton_step,
     outputs,
+    stream,
 )
 from nntk_accelerated.bounds import jacobian_bound
 from nntk_accelerated.instance import instance
@@ -782,6 +783,7 @@ def test_several_singular_blocks_at_once(copies: int) -> None:
     sign=st.sampled_from([-1, 1]),
     mode=st.sampled_from(["float64", "mixed", "float32"]),
 )
+@example(seed=65537, name="tanh", width=6, dim=2, count=2, which=29, digits=3, sign=1, mode="float32")
 def test_small_nets_at_the_singularity_of_a_block(
     seed: int, name: str, width: int, dim: int, count: int, which: int, digits: int, sign: int, mode: str
 ) -> None:
@@ -791,10 +793,12 @@ def test_small_nets_at_the_singularity_of_a_block(
     try:
         step = take(case, damping, mode=mode, scaling="fixed")
     except (SingularSystemError, RefinementError):
-        # with more singular directions than data, or one that J does not see, A itself is singular
+        # with more singular directions than data, or one that J does not see, A itself is singular;
+        # and rounding errors of W grow by the inverse of a block's relative distance from singular, if it is not at the border
         t = truth(case, damping)
         working, product = MODES[mode][2:]
-        lost = THRESHOLD * (count + dim + 2) * EPS[product] * t.norm + EPS[working] * t.A_error
+        grown = min(10.0**digits, 1 / stream._NEAR)
+        lost = THRESHOLD * (count + dim + 2) * EPS[product] * t.norm * grown + EPS[working] * t.A_error
         least = float(np.abs(t.eigenvalues).min())
         assert least <= lost, f"min |λ| = {least:.2e} > {lost:.2e}: {case.told}, {damping=!r}, {mode=}"
         return
