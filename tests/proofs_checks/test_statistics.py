@@ -343,12 +343,17 @@ def test_nothing_is_said_of_a_fit_that_failed() -> None:
         ((-0.5, -0.45), "≲", "holds"),
         ((-0.41, -0.39), "≲", "holds"),
         ((-0.39, -0.38), "≲", "refuted"),
+        ((-0.4, -0.3), "≲", "holds"),  # an interval holds its ends
+        ((-0.41, -0.2), "≲", "undecided"),
         ((-0.41, -0.15), "≲", "undecided"),
         ((-INF, INF), "≲", "undecided"),
         ((-0.41, -0.39), "≈", "holds"),
         ((-0.5, -0.45), "≈", "refuted"),
         ((-0.39, -0.38), "≈", "refuted"),
+        ((-0.5, -0.4), "≈", "holds"),
+        ((-0.4, -0.3), "≈", "holds"),
         ((-0.5, -0.1), "≈", "undecided"),
+        ((-0.5, -0.2), "≈", "undecided"),
     ],
 )
 def test_rate(interval: tuple[float, float], relation: str, verdict: str) -> None:
@@ -366,6 +371,21 @@ def test_the_worst_rate_decides() -> None:
     assert judge([good, wide], 2).verdict is Verdict.UNDECIDED
     assert "wide" in judge([good, wide], 2).why
     assert judge([good], 1).verdict is Verdict.HOLDS
+
+
+def test_an_undecided_rate_decides_beside_one_that_hardly_holds() -> None:
+    hardly = Rate("hardly", Interval(-0.35, -0.4001, -0.3), "≲", -0.4, (-0.2,))
+    wide = Rate("wide", Interval(-0.4, -0.6, -0.1), "≲", -0.4, (-0.2,))
+    assert hardly.verdict is Verdict.HOLDS
+    assert judge([hardly, wide], 2).verdict is Verdict.UNDECIDED
+
+
+def test_the_closest_of_rates_that_hold_is_named_whichever_end_is_close() -> None:
+    upper = Rate("upper", Interval(-0.45, -0.5, -0.399), "≈", -0.4, (-0.2,))
+    lower = Rate("lower", Interval(-0.35, -0.41, -0.3), "≈", -0.4, (-0.2,))
+    bound = Rate("bound", Interval(-0.45, -0.5, -0.3999), "≲", -0.4, (-0.2,))  # of which the upper end says nothing
+    assert "upper" in judge([lower, upper, bound], 3).why
+    assert "lower" in judge([lower, bound], 2).why
 
 
 def test_false_alarms_of_a_run_are_within_what_is_promised() -> None:

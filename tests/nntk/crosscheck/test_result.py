@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import pytest
 
-from nntk.crosscheck.result import UNRESOLVED, Tally, finding_of, outcome_of
+from nntk.crosscheck import CHECKS, PROFILES, Report
+from nntk.crosscheck.result import UNRESOLVED, CheckResult, Tally, finding_of, outcome_of
 from nntk.crosscheck.setting import Reading
+from nntk_proofs_checks import Effort
+from nntk_proofs_checks.claim import Finding
 from nntk_reference import Verdict
 
 PASS, CLOSE, FAIL = Reading(0.1, 1e-2 * 100, "far"), Reading(0.09, 0.1, "close"), Reading(0.3, 0.1, "beyond")
@@ -64,3 +68,38 @@ def test_an_informative_number_has_no_limit() -> None:
     finding = finding_of(tally, "")
     assert (finding.number, finding.relation, finding.limit) == (-0.5, "", None)
     assert outcome_of(finding, True, tally) == "informative"
+
+
+def result(outcome: str) -> CheckResult:
+    return CheckResult(CHECKS["deterministic"], outcome, Finding.undecided("planted"), 0.0)
+
+
+def report(*outcomes: str, complete: bool) -> Report:
+    results, started = tuple(map(result, outcomes)), datetime(2026, 1, 1, tzinfo=UTC)
+    profile = PROFILES["exact-newton"]
+    return Report(
+        "a", "torch", profile, None, "float64", "cpu", Effort.QUICK, 0, results, (), (), {}, started, 1.0, complete=complete
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "passed"),
+    [
+        (("passed",), True),
+        (("xfailed",), True),
+        (("passed", "skipped", "informative"), True),
+        (("skipped", "informative"), False),  # nothing was checked
+        ((), False),
+        *((("passed", bad), False) for bad in ("failed", "undecided", "error", "xpassed")),
+    ],
+)
+def test_a_report_passes_with_good_results_of_which_one_was_checked(outcomes: tuple[str, ...], passed: bool) -> None:
+    whole = report(*outcomes, complete=True)
+    assert whole.passed == passed
+    assert not report(*outcomes, complete=False).passed
+    assert [r.outcome for r in whole.failed] == [o for o in outcomes if o in ("failed", "undecided", "error", "xpassed")]
+
+
+def test_a_result_has_no_cases_refused_or_unresolved_unless_it_is_said() -> None:
+    plain = result("passed")
+    assert (plain.refused, plain.unresolved, plain.failure, plain.trace, plain.expected) == (0, 0, None, "", "")
