@@ -20,6 +20,7 @@ from nntk_reference import (
     Ball,
     InputError,
     Multiprecision,
+    Pair,
     QuadratureError,
     Strip,
     UnknownActivationError,
@@ -201,6 +202,74 @@ def test_suprema_agree_in_the_three_arithmetics(name: str) -> None:
 def test_a_supremum_too_small_would_be_noticed() -> None:
     with ctx.workprec(80), pytest.raises(AssertionError, match="fails near"):
         prove_bounded("tanh", 2, arb("0.7698"), -40.0, 40.0)  # 4/(3√3) = 0.7698003...
+
+
+# ---------------------------------------------------------------------------------------------- Gaussian expectations
+
+
+WITH_MOMENTS = [name for name in NAMES if ACTIVATIONS[name].moments is not None]
+INPUTS = [([0.5, 1.0], [-0.75, 0.25]), ([1.25, 0.5], [0.25, 0.75]), ([0.5, 0.5], [-0.5, 0.5]), ([1.0, 0.25], [1.0, 0.25])]
+
+
+def pair_of(x: Any, x2: Any, ar: Arithmetic) -> Pair:
+    """Second moments of θ·x and θ·x' for a standard normal θ in the plane."""
+    (p, q), (r, s) = ar.array(x), ar.array(x2)
+    minor = p * s - q * r
+    return Pair(*(np.array([v]) for v in (p * p + q * q, r * r + s * s, p * r + q * s, minor * minor)))
+
+
+def expectations_by_rule(name: str, x: Any, x2: Any) -> Array:
+    """(E[σ(z)σ(z')], E[σ'(z)σ'(z')]) by the trapezoidal rule over θ."""
+    h = 1 / 12
+    u = np.arange(-9, 9 + h / 2, h)  # e^(-81/2) beyond
+    density = np.exp(-u * u / 2) * h / math.sqrt(2 * math.pi)
+    z, z2 = (v[0] * u[:, None] + v[1] * u[None, :] for v in (x, x2))
+    left, right = jets(name, z, FLOAT64), jets(name, z2, FLOAT64)
+    return np.array([density @ (left[order] * right[order]) @ density for order in (0, 1)])
+
+
+def expectations_by_angle(x: Any, x2: Any) -> Array:
+    """Those of relu: the radius integrates to 2 and to 1, and z, z' > 0 is a wedge of angles, on which cos·cos is smooth."""
+    angles, sizes = [math.atan2(v[1], v[0]) for v in (x, x2)], [math.hypot(*v) for v in (x, x2)]
+    theta = abs((angles[0] - angles[1] + math.pi) % (2 * math.pi) - math.pi)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = (math.pi - theta) / 2
+    phi = theta / 2 + half * nodes
+    wedge = half * (weights * np.cos(phi) * np.cos(phi - theta)).sum()
+    return np.array([sizes[0] * sizes[1] * wedge / math.pi, half / math.pi])
+
+
+@pytest.mark.parametrize(("x", "x2"), INPUTS)
+@pytest.mark.parametrize("name", WITH_MOMENTS)
+def test_closed_forms_are_the_expectations(name: str, x: list[float], x2: list[float]) -> None:
+    moments = ACTIVATIONS[name].moments
+    assert moments is not None
+    found = np.concatenate(moments(pair_of(x, x2, FLOAT64), FLOAT64))
+    expected = expectations_by_angle(x, x2) if name == "relu" else expectations_by_rule(name, x, x2)
+    assert np.abs(found - expected).max() <= THRESHOLD * 30 * 2.0**-52  # sums of terms whose sizes add up to little more than 1
+
+
+@pytest.mark.parametrize("distance", [2.0**-10, 2.0**-30, 2.0**-300])
+@pytest.mark.parametrize("name", WITH_MOMENTS)
+def test_closed_forms_in_float64_are_right_for_nearly_parallel_inputs(name: str, distance: float) -> None:
+    """In float64, where the determinant is known and a·a' - b² would be noise."""
+    moments = ACTIVATIONS[name].moments
+    assert moments is not None
+    for second in ([1.0, distance], *([] if name == "relu" else [[-1.0, distance]])):  # θ near π is none of an augmented input
+        found = moments(pair_of([1.0, 0.0], second, FLOAT64), FLOAT64)
+        with ctx.workprec(800):
+            exact = moments(pair_of([1.0, 0.0], second, Ball(800)), Ball(800))
+            for value, true in zip(found, exact, strict=True):
+                assert abs(arb(float(value[0])) - true[0]) <= THRESHOLD * arb(2) ** -52
+
+
+def test_the_closed_form_of_sin_does_not_overflow() -> None:
+    """E[sin z sin z'] = (E cos(z - z') - E cos(z + z'))/2 is 1/2 for equal z of a large variance."""
+    moments = ACTIVATIONS["sin"].moments
+    assert moments is not None
+    for sign in (-1, 1):
+        value, slope = moments(Pair(*(np.array([v]) for v in (1e4, 1e4, sign * 1e4, 0.0))), FLOAT64)
+        assert (value[0], slope[0]) == (sign / 2, 1 / 2)
 
 
 # --------------------------------------------------------------------------------------------------------------- strips
