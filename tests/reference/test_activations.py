@@ -320,6 +320,50 @@ def test_ten_times_smaller_the_growth_on_the_strip_is_exceeded(name: str, fracti
         assert B == 0 or any(size > A + B * x / 10 for x, size in sizes)
 
 
+@pytest.mark.parametrize("name", ["tanh", "erf", "sin"])
+def test_near_the_real_line_the_bound_grows_as_the_function_does(name: str) -> None:
+    """sup|σ| + |σ(iy)| but for terms in y²: for erf by ∫₀ʸ e^(t²) dt ≥ y e^(y²)/(1 + 2y²)."""
+    strip, y = activation(name).strip, 2.0**-6
+    assert strip is not None
+    with ctx.workprec(100), mpmath.workdps(30):
+        (A, B), (least, none) = (strip.bound(arb(v), Ball(100)) for v in (y, 0))
+        assert (B, none) == (0, 0)
+        assert abs(least - 1) < 1e-25
+        there = float(abs(sigma(name)(mpmath.mpc(0, y))))
+        assert there * (1 - 1e-14) <= A - 1 <= there * (1 + 3 * y if name == "sin" else 1 + 3 * y * y)
+
+
+def test_near_the_real_line_the_bounds_of_the_others_are_the_functions_own() -> None:
+    y = 2.0**-6
+    with ctx.workprec(100):
+        logistic, softplus, gelu = (activation(name).strip for name in ("logistic", "softplus", "gelu"))
+        assert logistic is not None
+        assert softplus is not None
+        assert gelu is not None
+        A, B = logistic.bound(arb(y), Ball(100))  # at least the supremum 1; 1/cos(y/2) is 1 + y²/8
+        assert B == 0
+        assert 1 <= A <= 1 + y * y / 7
+        A, B = softplus.bound(arb(y), Ball(100))  # log 2 at 0, and as |x| far out
+        assert B == 1
+        assert math.log(2) <= A <= 1.5 * math.log(2)
+        A, B = gelu.bound(arb(y), Ball(100))  # |zΦ(z)| ≤ (|x| + y) sup|Φ|, and |Φ(iy) - 1/2| = |erf(iy/√2)|/2
+        with mpmath.workdps(30):
+            there = float(abs(mpmath.erf(mpmath.mpc(0, y) / mpmath.sqrt(2)))) / 2
+        assert there * (1 - 1e-14) <= B - 1 <= there * (1 + 2 * y * y)
+        assert abs(A - y * B) < 1e-20
+
+
+def test_beyond_a_quarter_turn_softplus_grows_at_most_as_the_logarithm_of_the_sine() -> None:
+    """1 + y + 4(t^(-1/4) - 1) for t = sin y: 4(t^(-1/4) - 1) is at least -log t, and little more where t is near 1."""
+    strip = activation("softplus").strip
+    assert strip is not None
+    with ctx.workprec(100):
+        for turn in (0.1, 0.2):
+            y = math.pi / 2 + turn
+            (A, _), log = strip.bound(arb(y), Ball(100)), -math.log(math.sin(y))
+            assert log <= A - 1 - y <= log * (1 + log / 7)
+
+
 # ---------------------------------------------------------------------------------------------------------- properties
 
 
@@ -348,6 +392,15 @@ def test_bounds_of_all_derivatives_hold_and_are_nearly_attained(name: str) -> No
         assert most <= 3 * reached, f"|{name}^({k})| reaches {reached} only, bound {most}"
 
 
+def test_the_bound_of_erfs_derivatives_is_cramers_at_the_origin() -> None:
+    """|erf^(n+1)(0)| = (2/√π) n!/(n/2)! for even n, (2/√π) √(2ⁿ n!) times √(C(n, n/2)/2ⁿ); Cramér's constant is 1.0864…."""
+    bound = ACTIVATIONS["erf"].derivatives
+    assert bound is not None
+    for n in (0, 2, 6, 20):
+        own = 2 / math.sqrt(math.pi) * math.factorial(n) / math.factorial(n // 2) / math.sqrt(math.comb(n, n // 2) / 2**n)
+        assert 1.0864 <= float(bound(n + 1, FLOAT64)) / own <= 1.0901
+
+
 @pytest.mark.parametrize("name", WITH_DERIVATIVES)
 def test_bounds_of_all_derivatives_agree_in_every_arithmetic_and_grow_slowly(name: str) -> None:
     bound = ACTIVATIONS[name].derivatives
@@ -373,7 +426,8 @@ def test_the_suprema_are_among_the_bounds_of_the_derivatives() -> None:
 def test_bounded_says_whether_the_function_is(name: str) -> None:
     entry = ACTIVATIONS[name]
     far = max(abs(float(v)) for x in (-1e9, 1e9) for v in jets(name, np.array([x]), FLOAT64)[0])
-    assert far <= entry.suprema(FLOAT64)[0] if entry.bounded else far > 1e3
+    assert entry.bounded == (far < 1e3)
+    assert far <= entry.suprema(FLOAT64)[0]
 
 
 @pytest.mark.usefixtures("registries")
