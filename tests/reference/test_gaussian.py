@@ -342,7 +342,7 @@ def test_errors_are_below_what_was_asked_for(name: str, bits: int) -> None:
 @pytest.mark.parametrize("case", ["one", "parallel", "close"])
 @pytest.mark.parametrize("name", ["tanh", "erf", "softplus"])
 def test_with_half_of_the_terms_or_fewer_nodes_errors_would_be_larger(name: str, case: str) -> None:
-    """What was spent was needed, but for half of the terms, a third of the nodes in an interval, or of the interval's square."""
+    """What was spent was needed but for half of the terms, a third of the nodes in an interval, or of the interval's square."""
     bits, inputs = 48, Ball(200).array(SWEEP[case])
     with ctx.workprec(bits + 40):
         series = Forced(activation(name), *pairs(inputs), bits)
