@@ -320,6 +320,40 @@ def test_hermite_values_and_their_normalization() -> None:
                 assert abs(values[k] * normalize[k]) <= arb("1.09") * (arb(0.25 * n) ** 2 / 4).exp()
 
 
+@pytest.mark.parametrize("u", [0.25, 3.0, 10.0, 25.0])
+def test_hermite_values_are_as_accurate_as_the_sums_need(u: float) -> None:
+    """To the working precision of the bound |heₖ| ≤ 1.09 e^(u²/4), for all terms, though the recurrence loses digits."""
+    K, bits = 1000, 64
+    series = Forced(activation("tanh"), *pairs(inputs_of([[0.0]])), bits)
+    with ctx.workprec(bits + 40):
+        allowed = arb("1.09") * (arb(u) ** 2 / 4).exp() * arb(2) ** (-bits - 40)
+        values = series._hermite(u, K)
+        assert len(values) == K + 1
+        assert all(v.rad() * scale <= allowed for v, scale in zip(values, series._inverse_root_factorials(K), strict=True))
+
+
+@given(st.floats(1e-30, 4.0))
+def test_steps_are_rounded_down_to_numbers_whose_multiples_are_exact(h: float) -> None:
+    rounded = gaussian._Series._dyadic(h)
+    assert h * (15 / 16 if h > 2**-8 else 1 / 2) < rounded <= h
+    mantissa, _ = math.frexp(rounded)
+    assert (mantissa * 2**15).is_integer()  # times a number of nodes below 2^38 it is a float64
+
+
+@pytest.mark.parametrize(
+    ("terms", "hope"), [(160_000, 0.0), (153_000, 2 * 2**0.5), (77_000, 2 * 2**0.5), (76_000, 2 * 2**0.5 + 4), (9_000, None)]
+)
+def test_an_estimate_hopes_for_twice_the_bits_that_the_work_left_can_gain(terms: int, hope: float | None) -> None:
+    """√2 times as many in each doubling of K up to K^(3/2) = 6·10⁷, K = 153 262: one from 76 631, two from 38 315."""
+    series = Forced(activation("tanh"), *pairs(inputs_of([[0.0]])), 60)
+    if hope is None:  # five of them
+        hope = sum(2 * 2 ** (k / 2) for k in range(1, 6))
+    for gain in (arb(2), arb(1000)):
+        for share, settles in ((-0.01, True), (0.01, False)):
+            assert series._can_settle(gain, (gain.log() * (hope + share)).exp(), terms) is settles
+    assert series._can_settle(arb("inf"), arb(10) ** 300, terms)  # nothing is known after the first two runs
+
+
 # ------------------------------------------------------------------------------------- as accurate as asked for, and the work
 
 SWEEP = {  # x̃ of two inputs: near 1, nearly parallel, small and nearly parallel, tiny, of sizes far apart
