@@ -168,7 +168,7 @@ def test_ramp_and_step_of_a_ball_reach_its_ends_and_no_further(eighths: int, rad
     assert not ramp.contains(-1e-6)
     assert not ramp.contains(max(high, 0.0) + 1e-6)
     assert step.is_exact() == (low > 0 or high <= 0)
-    assert (ramp == 0) == (high <= 0)  # also of one that touches zero
+    assert (ramp == 0) == (high <= 0)
 
 
 def test_float64_functions_do_not_overflow_on_the_way() -> None:
