@@ -235,7 +235,7 @@ def test_what_cannot_be_drawn_is_refused(argument: str, value: Any) -> None:
     options = {"width": 2, "dim": 1, "beta": 0.75, "seed": 2**63 - 1}
     assert sample_network(**options).width == 2  # type: ignore[arg-type]
     with pytest.raises(InputError) as caught:
-        sample_network(**(options | {argument: value}))  # type: ignore[arg-type]
+        sample_network(**(options | {argument: value}))
     assert caught.value.argument == argument
 
 
