@@ -131,6 +131,8 @@ def test_npz_of_other_real_numbers_and_upper_case_suffix(tmp_path: Path) -> None
         ('"0","1"\n1,2\n2,3\n', 1, 1, ["""'"0"'"""]),
         ("1,5;2,5\n3,5;4,5\n", 1, 1, ["'1,5'"]),
         ("x;y\n1;2,5\n3;4\n", 2, 2, ["'2,5'"]),
+        ("0x1,abc\n", 1, 1, ["'0x1'"]),  # two fields, the first like a number; not one field like a number
+        ("x;y\n?,?\n", 2, None, ["2 columns", "got 1"]),  # where nothing is a number, the first row tells the delimiter
         ("0,1\n1," + "z" * 1000, 2, 2, ["'zzz", "…"]),
         ("0,1\n2,3,4\n", 2, None, ["line 2:", "2 columns", "got 3"]),
         ("x,y\n0,1\n2\n", 3, None, ["line 3:", "2 columns", "got 1"]),
