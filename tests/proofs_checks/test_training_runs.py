@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import nntk_reference
 from nntk_proofs_checks import Effort, Finding, training_runs
-from nntk_proofs_checks.ensemble import curvature, kernel
+from nntk_proofs_checks.ensemble import curvature, draw_network, kernel
 from nntk_proofs_checks.trials import in_processes
 from nntk_reference import Verdict
 from tests.proofs_checks.problems import DATA, problem
@@ -276,6 +277,33 @@ def test_more_networks_are_trained_while_the_interval_is_too_wide(monkeypatch: p
     found = check()
     assert found.verdict is Verdict.UNDECIDED
     assert found.cases == 2 * 2 * training_runs._SEEDS[Effort.QUICK][-1]
+
+
+@pytest.mark.parametrize("name", ["newton", "descent"])
+def test_training_is_that_of_the_reference(name: str) -> None:
+    """Three steps of one small network, from the definitions: γ = 4λ_min and α = 1/2, or η̄ = 1/λ₁."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    X, y, values = case.problem.X, case.problem.y, np.linalg.eigvalsh(kernel(case.problem))
+    method = training_runs._newton(case, 0.5) if name == "newton" else training_runs._descent(case)
+    errors, before = training_runs._trained(X, y, 64, 1, method, 0)
+    net = draw_network(replace(case.problem, seed=0), 0.6, 64, 1)
+    targets = y + nntk_reference.outputs(net, X)
+    assert before == pytest.approx(nntk_reference.ntk(net, X, normalized=True), rel=1e-12)
+    assert len(errors) == 4
+    for error in errors:
+        assert error == pytest.approx(np.linalg.norm(nntk_reference.outputs(net, X) - targets), rel=1e-8)
+        if name == "newton":
+            update = nntk_reference.newton_step(net, X, targets, 4 * values[0], alpha=0.5).update
+        else:
+            update = nntk_reference.gradient_descent_step(net, X, targets, 1 / values[-1])
+        net = net.moved(update)
+
+
+def test_the_fastest_mode_of_gradient_descent_is_learnt_in_one_step() -> None:
+    """And no mode overshoots: the factors are 1 - λ/λ₁."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    values = case.modes[0]
+    assert training_runs._descent(case).factor(values) == pytest.approx(1 - values / values[-1], abs=1e-14)
 
 
 def test_errors_are_relative_to_the_targets_size_and_start_at_one() -> None:
