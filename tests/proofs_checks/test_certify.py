@@ -13,7 +13,7 @@ from flint import arb, ctx
 from nntk_proofs_checks import CLAIMS, Effort, Finding, Problem, certify, exponential, nntk_bound, one_step, run
 from nntk_proofs_checks.certify import Comparison, at_rising_precision, conclude, proved_spectrum, settle, unit_interval
 from nntk_proofs_checks.data import default_data
-from nntk_reference import InitialLaw, PrecisionError, Verdict, formulas, linalg
+from nntk_reference import InitialLaw, PrecisionError, UnprovedError, Verdict, formulas, linalg
 from nntk_reference.arithmetic import NotProved
 from tests.proofs_checks.problems import line, problem
 
@@ -124,6 +124,7 @@ def test_margins_are_relative_to_the_limit() -> None:
     assert (near.margin(), far.margin()) == pytest.approx((0.3, 0.75))
     assert Comparison("c", arb(3), ">", arb(0)).margin() == 0.75  # of 3 to 0 relative to 3 + 1
     assert Comparison("d", arb(3), "<", arb(0)).margin() == -0.75
+    assert Comparison("e", arb(-3), "<", arb(-1)).margin() == 2
 
 
 def test_what_is_not_shown_is_where_there_is_nothing_else() -> None:
@@ -173,7 +174,8 @@ def test_beyond_what_can_be_computed_there_is_what_was_found_before() -> None:
     assert at_rising_precision(until(128, None)).number == 96
     found = at_rising_precision(until(128, NotProved("no sign")))
     assert found.verdict is Verdict.UNDECIDED
-    assert "no sign; beyond that, " in found.why
+    assert found.why.count("no sign; beyond that, ") == 1
+    assert found.why.count("beyond that") == 1  # nothing after it was tried
 
 
 def test_settle_stops_at_the_first_precision_that_decides() -> None:
@@ -218,6 +220,22 @@ def test_a_spectrum_without_signs_is_cached_and_refused(fresh: None) -> None:
             certify.limit_spectrum_at(X, "sin", 64)
     assert certify._cached_spectrum.cache_info().misses == 1
     assert proved_spectrum(X, "sin").smallest > 0
+
+
+@pytest.mark.parametrize("smallest", [arb(0), arb(0.5, 0.5), arb(0, 1), arb(-1)], ids=["zero", "at zero", "either", "negative"])
+def test_a_sign_is_proved_only_above_zero(smallest: arb, monkeypatch: pytest.MonkeyPatch) -> None:
+    spectrum = certify.LimitSpectrum(np.eye(2), np.array([arb(1), smallest]))
+    monkeypatch.setattr(certify, "_cached_spectrum", lambda *args: spectrum)
+    with pytest.raises(NotProved, match="no proved sign at 64 bits"):
+        certify.limit_spectrum_at(line(2).X, "tanh", 64)
+
+
+def test_a_kernel_that_is_estimated_has_no_spectrum(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    limit = certify.enclose_limit_ntk(line(2).X, "tanh", bits=64)
+    estimated = type(limit)(limit.kernel, limit.error, False, limit.method)
+    monkeypatch.setattr(certify, "enclose_limit_ntk", lambda *args, **kwargs: estimated)
+    with pytest.raises(UnprovedError, match="'tanh', which is estimated"):
+        certify.limit_spectrum_at(line(2).X, "tanh", 64)
 
 
 def test_a_float64_kernel_cannot_be_taken_for_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,6 +173,18 @@ def test_the_control_of_a_claim_that_does_not_apply_is_not_run() -> None:
     assert run(CLAIM, line(), Effort.QUICK).control is REFUTED
 
 
+def test_both_checks_are_given_the_problem_and_the_effort() -> None:
+    given: list[object] = []
+
+    def check(*arguments: object) -> Finding:
+        given.append(arguments)
+        return HOLDS
+
+    problem = line()
+    run(replace(CLAIM, check=check, control=check), problem, Effort.FULL)
+    assert given == [(problem, Effort.FULL)] * 2
+
+
 def test_the_time_is_that_of_both_checks() -> None:
     def slow(problem: Problem, effort: Effort) -> Finding:
         time.sleep(0.02)
