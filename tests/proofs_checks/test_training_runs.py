@@ -82,11 +82,29 @@ def test_the_width_is_the_least_that_the_curvature_allows() -> None:
             return size * N**-0.6 / (gamma * N ** (1 - 2 * 0.6))
 
         assert case.width >= 512
+        assert isinstance(case.width, int)
         assert ratio(case.width) <= 0.15 * (1 + 1e-12)
         if case.width > 512:
             assert ratio(case.width - 1) > 0.15
         seen.add(case.width > 512)
     assert seen == {False, True}
+
+
+def test_points_that_no_width_tells_apart_have_a_width_beyond_reach() -> None:
+    """γ is 0 there, or rounding."""
+    assert training_runs._of(problem([[0.5], [0.5]], [1, 2]), [0, 1]).width > 10**12
+
+
+def test_the_widest_that_is_allowed_is_within_reach() -> None:
+    data = DATA["two points"]
+    case = training_runs._within_reach(data, 2**20)
+    assert case is not None
+    assert training_runs._within_reach(data, 4 * case.width) is not None
+    assert training_runs._within_reach(data, 4 * case.width - 1) is None
+
+
+def test_two_points_are_a_pair() -> None:
+    assert training_runs._pair(DATA["two points"]) is not None
 
 
 def test_at_most_sixteen_points_each_once() -> None:
@@ -253,6 +271,69 @@ def test_what_the_interval_has_to_exclude(half: float, verdicts: str) -> None:
     """γ 5 % larger is log(0.9038…/0.9) = 0.00426 from the rate, 1.5 times as large 0.03125: what is wider is undecided."""
     rates = training_runs._along_slowest(_runs_of_spread(half), "", 0.5)
     assert [rate.verdict for rate in rates] == [{"H": Verdict.HOLDS, "U": Verdict.UNDECIDED}[v] for v in verdicts]
+
+
+def _runs_at(rate: float, first: float, spread: float, seeds: int = 16) -> training_runs._Runs:
+    """Made-up runs: what the kernels add is `first` and noise, what is left is that rate with a spread."""
+    rng = np.random.default_rng(seeds)
+    noise, added = spread * rng.standard_normal((2, seeds)), first + 0.005 * rng.standard_normal((2, seeds))
+    logs = rate + noise - noise.mean(axis=1, keepdims=True) + added
+    return training_runs._Runs(np.exp(3 * logs)[:, :, None] * np.ones(4), added)
+
+
+def test_what_the_kernels_add_is_taken_away() -> None:
+    runs = _runs_at(math.log(0.9), 0.5, 1e-6)
+    steady, drawn = training_runs._along_slowest(runs, "", 0.5)
+    assert steady.verdict is Verdict.HOLDS
+    assert steady.interval.value == pytest.approx(math.log(0.9), abs=1e-12)
+    assert drawn.verdict is Verdict.REFUTED
+    assert drawn.interval == training_runs._at_infinity(runs.logs)
+
+
+@pytest.mark.parametrize("own", [0.8, 0.79, 0.81])
+@pytest.mark.parametrize("targets", [[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]], ids=["some", "none"])
+def test_made_up_runs_at_the_rates_hold_and_slower_ones_do_not(
+    own: float, targets: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 - ρ for the data's own targets, of which one may be zero, or less; where all are, they are not learnt."""
+    asked = []
+
+    def trainer(case: training_runs._Case, y: np.ndarray, method: training_runs._Method):
+        asked.append((y, float(method.factor(case.modes[0])[0])))
+        rate, first = (0.9, 0.0) if len(asked) == 1 else (own, 0.5)
+        return lambda seeds: _runs_at(math.log(rate), first, 1e-6, seeds)
+
+    data = problem(DATA["plane"].X[:3], targets)
+    case = training_runs._of(data, [0, 1, 2])
+    monkeypatch.setattr(training_runs, "_trainer", trainer)
+    monkeypatch.setattr(training_runs, "_within_reach", lambda *args: case)
+    found = training_runs.newton_runs(data, Effort.QUICK)
+    learns = any(targets)
+    assert found.verdict is (Verdict.REFUTED if learns and own > 0.8 else Verdict.HOLDS), found.why
+    assert found.cases == 2 * training_runs._SEEDS[Effort.QUICK][0] * (1 + learns)
+    assert (asked[0][0] == case.slowest).all()
+    assert [factor for _, factor in asked] == pytest.approx([0.9, 0.8][: 1 + learns], rel=1e-12)
+    assert len(found.panels) == 1
+
+
+@pytest.mark.control
+def test_made_up_runs_of_the_control_are_refuted_at_their_own_factor_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the kernels add, here what makes them as fast as Newton."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    newton, descent = training_runs._newton(case, 1.0), training_runs._descent(case)
+    factor = 1 - case.modes[0][0] / case.modes[0][-1]
+    for method, rate, verdict in (
+        (newton, 0.8, Verdict.HOLDS),
+        (descent, factor, Verdict.REFUTED),
+        (descent, factor**1.01, Verdict.UNDECIDED),
+        (descent, 0.8, Verdict.HOLDS),
+    ):
+        runs = _runs_at(math.log(rate), math.log(0.8 / rate), 1e-6)
+        monkeypatch.setattr(training_runs, "_trainer", lambda *args, runs=runs: lambda seeds: runs)
+        found = training_runs._held_against_newton(case, method, (16,))
+        assert found.verdict is verdict, found.why
+        assert found.cases == 32
+        assert len(found.panels) == 1
 
 
 @pytest.mark.control
