@@ -598,6 +598,14 @@ def test_one_width_that_says_nothing_is_enough_for_an_infinite_interval(bad: lis
     assert (found.low, found.high) == (-INF, INF)
 
 
+@pytest.mark.parametrize("number", [0.0, -1.0])
+def test_one_number_without_a_logarithm_is_enough_for_logarithms_only(number: float) -> None:
+    samples = [10 + standard(10, k) for k in range(3)]
+    samples[1][4] = number
+    assert exponent(WIDTHS, samples).high == INF  # without a warning of NumPy's
+    assert math.isfinite(exponent(WIDTHS, samples, of="mean").high)
+
+
 @pytest.mark.parametrize("of", ["log", "mean"])
 def test_two_widths_of_three_runs_are_enough(of: str) -> None:
     found = exponent((256, 1024), [np.array([1.0, 1.1, 1.2]), np.array([2.0, 2.2, 2.4])], of=of)  # type: ignore[arg-type]
