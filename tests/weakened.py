@@ -39,7 +39,7 @@ class Term(NamedTuple):
 def check_tight(patch: pytest.MonkeyPatch, term: Term) -> None:
     """The bound holds in the case, and does not with a tenth of the term."""
     ratio = term.case()
-    assert ratio <= 1, f"{term.told}: error / bound = {ratio}"
+    assert 0 <= ratio <= 1, f"{term.told}: error / bound = {ratio}"  # negative where the bound is on the wrong side
     weaken(patch, term)
     weakened = term.case()
     assert weakened > 1, f"{term.told}: error / bound = {ratio}, and {weakened} with {term.share} of the term"

@@ -105,6 +105,20 @@ def test_an_error_above_the_constant_is_seen() -> None:
     assert ratios(value, exact_jets("tanh", z)[0], "float64").max() > ERROR / 2
 
 
+@every_activation
+def test_the_number_of_a_compiled_branch_is_that_of_the_function(name: str) -> None:
+    """Output of one neuron at z, by the loops; two roundings besides the function's own."""
+    number = ACTIVATIONS[name].compiled
+    if number is None:
+        pytest.skip("torch computes it")
+    loops = pytest.importorskip("nntk_accelerated.fused", reason="numba is not installed")
+    z = points("float64")
+    inputs = np.stack([np.ones(len(z)), z.numpy()])
+    out, one = np.zeros(len(z)), np.ones(1)
+    loops.outputs(number, one, np.ones((1, 1)), np.zeros(1), inputs, out, 1)
+    assert ratios(torch.from_numpy(out), exact_jets(name, z)[0], "float64").max() <= ERROR / 2
+
+
 @both_dtypes
 @pytest.mark.parametrize("order", [0, 1, 2])
 @every_activation

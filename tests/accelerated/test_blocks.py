@@ -259,6 +259,24 @@ def test_eigh_of_very_many(p: int, device: str) -> None:
     assert float((back - D).abs().max()) <= THRESHOLD * p * EPS["float64"] * max(np.linalg.norm(A, 2) for A in last)
 
 
+def test_no_call_takes_so_many_that_cusolver_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses 65,536 of them."""
+    lapack, calls = torch.linalg.eigh, []
+
+    def counted(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(len(A))
+        values, vectors = lapack(A)
+        return values, vectors
+
+    monkeypatch.setattr(torch.linalg, "eigh", counted)
+    for count in (1, 2**15, 2**16, 2**17 + 3):
+        calls.clear()
+        values, _ = blocks.dense_eigh(torch.arange(float(count))[:, None, None])
+        assert torch.equal(values[:, 0], torch.arange(float(count)))
+        assert sum(calls) == count
+        assert max(calls) < 2**16
+
+
 @pytest.mark.parametrize("p", [16, 17, 40])
 def test_vectors_of_one_eigenvalue_are_orthonormal(p: int, device: str) -> None:
     """The matrix of ones, for which cuSOLVER's are not."""

@@ -229,6 +229,20 @@ def test_singular_matrices_are_refused(name: str, definite: bool) -> None:
         dense.factorize(stored(SINGULAR[name], "float64"), definite=definite)
 
 
+@pytest.mark.parametrize("name", ["zero of size 1", "zero", "diagonal", "last pivot", "pivot of size two, and nothing"])
+def test_a_zero_pivot_is_singular_where_the_library_does_not_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: `info` is 0 whatever is found."""
+    factored = torch.linalg.ldl_factor_ex
+
+    def silent(A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        LD, pivots, info = factored(A)
+        return LD, pivots, torch.zeros_like(info)
+
+    monkeypatch.setattr(torch.linalg, "ldl_factor_ex", silent)
+    with pytest.raises(SingularSystemError):
+        dense.factorize(stored(SINGULAR[name], "float64"), definite=False)
+
+
 def test_a_matrix_promised_to_be_definite_but_is_not() -> None:
     with pytest.raises(SingularSystemError, match="raise gamma"):
         dense.factorize(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), definite=True)

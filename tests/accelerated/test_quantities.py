@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import nntk_reference as reference
-from nntk_accelerated import ACTIVATIONS, RangeError, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
+from nntk_accelerated import ACTIVATIONS, InputError, RangeError, ShallowNet, gauss_newton_nntk, loss, modes, nntk, ntk, outputs
 from tests.accelerated.comparison import Parts, random_case, tensors
 from tests.jet_errors import terms
 from tests.tolerances import EPS, THRESHOLD
@@ -178,3 +178,12 @@ def test_modes_that_are_not_found_are_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.linalg, "eigh", failing)
     with pytest.raises(RangeError, match="no eigenvalues"):
         modes(net, X, y, 0.5)
+
+
+def test_modes_refuse_a_gamma_that_a_step_refuses() -> None:
+    net, X, y = ours(random_case(3, 12, 2, 4), "float64")
+    for gamma in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="gamma"):
+            modes(net, X, y, gamma)
+    with pytest.raises(RangeError, match="below the normal numbers"):
+        modes(net, X, y, 1e-308)

@@ -574,6 +574,39 @@ def test_the_spectrum_of_zero_residual_is_as_uncertain_as_S() -> None:
     assert silent_case() == 1
 
 
+@pytest.mark.parametrize("doubt", [0.0, 1e-300, 0.25, 1.0])
+def test_zero_is_found_to_any_accuracy_only_where_it_is_exact(doubt: float) -> None:
+    """No interval about λ_min = 0 is narrower than rtol |λ_min| but the point itself."""
+    net, X, _ = random_case(0, 3, 1, 4)
+    at = prepare(*tensors((reference.Network(np.zeros(3), net.w, net.eta, net.beta), X, np.zeros(4))))
+    planted = PreparedNetwork(at.instance, at.residual, at.S, bounds.Radii(torch.full((3,), doubt, dtype=torch.float64)))
+    found = spectrum._min_eigenvalue(planted, 1e-6)
+    assert (found.value, found.lower, found.upper, found.evaluations) == (0, -doubt, doubt, 0)
+    assert found.proved
+    assert found.converged == (doubt == 0)
+
+
+@pytest.mark.parametrize("lost", ["lower", "upper"])
+def test_an_interval_of_which_one_end_is_not_confirmed_is_not_proved(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = random_case(3, 6, 2, 5)
+    whole, end = min_eigenvalue(*tensors(case)), spectrum._end
+
+    def one(at: object, smooth: object, error: object, start: float, room: float, most: float) -> float | None:
+        return None if (room < 0) == (lost == "lower") else end(at, smooth, error, start, room, most)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(spectrum, "_end", one)
+    found = min_eigenvalue(*tensors(case))
+    assert whole.proved
+    assert whole.converged
+    assert not found.proved
+    assert not found.converged
+    # the other end is what it was; this one is where λ_min lies whatever the counts say
+    kept, given_up = ("upper", "lower") if lost == "lower" else ("lower", "upper")
+    assert getattr(found, kept) == getattr(whole, kept)
+    assert abs(getattr(found, given_up) - found.value) > abs(getattr(whole, given_up) - whole.value)
+    assert found.lower <= whole.lower <= found.value <= whole.upper <= found.upper
+
+
 @pytest.mark.parametrize("points", [2, 3, 4])
 def test_min_eigenvalue_without_residual_at_as_many_parameters_as_points(points: int) -> None:
     """R = 0 as computed: H = JᵀJ/M, singular if P > M, and here not if P ≤ M; P = 3."""

@@ -708,6 +708,21 @@ def test_the_gradient_norm_does_not_underflow_before_the_gradient(exponent: int)
     assert abs(found - expected) <= EPS["float64"] * (t.g_error + THRESHOLD * expected), (found, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_gauss_newton_step_is_linear_in_the_residual_up_to_the_ends_of_the_range(dtype: str) -> None:
+    """At c = 0 the step is a matrix times y, and times a power of two all is exact; 2^128 is no number of float32."""
+    start = seeded(3, 12, 2, 6, dtype=dtype)
+    net = Network(np.zeros(12), start.net.w, start.net.eta, 0.75, "tanh")
+    y = start.y / np.abs(start.y).max() * 0.99
+    plain = take(rounded(net, start.X, y, dtype), 1e3, kind="gauss-newton", mode=dtype)
+    assert plain.update.any()
+    y = rounded(net, start.X, y, dtype).y
+    for exponent in (128, 127, 40, -1, -40):
+        found = take(rounded(net, start.X, y * 2.0**exponent, dtype), 1e3, kind="gauss-newton", mode=dtype)
+        assert np.array_equal(array(found) * 2.0**-exponent, array(plain))
+        assert found.gradient_norm * 2.0**-exponent == plain.gradient_norm
+
+
 @either_step
 @pytest.mark.parametrize("bad", [0, -1.0, math.nan, math.inf, "1", True])
 def test_gamma_and_alpha_must_be_positive(kind: str, bad: Any) -> None:

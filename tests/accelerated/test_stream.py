@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -334,6 +334,159 @@ def test_inertia_tells_the_two_sides_of_an_eigenvalue() -> None:
         counts = [stream.factor(task, stream.gram(task, float(-(values[k] + x)), r=r))[1] for x in (-step, step)]
         assert counts == [int((values < values[k] + x).sum()) for x in (-step, step)]
         assert counts[0] < counts[1]
+
+
+# ------------------------------------------------------------------------------------------------------------------------ solve
+
+SPLIT = {
+    # μ, from the case: every block by Cholesky, some by their eigenvalues, one of them at the border, all by their eigenvalues
+    "safe": lambda case: 100.0,
+    "mixed": lambda case: near_block(case, 0.3, 3),
+    "border": lambda case: near_block(case, 1e-6, 1),
+    "negative": lambda case: -0.1,
+}
+
+
+def moved(update: torch.Tensor) -> Array:
+    """An update (p, n), rows (c, w, η), as the reference's vector (P,)."""
+    return update.t().reshape(-1).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A = H + μI, or JᵀJ/M + μI, of the reference, its parts, and what a solution of A may be off by, relative to it."""
+
+    A: Array
+    D: Array
+    J: Array
+    error: float
+
+
+def dense(case: Case, shift: float, curvature: bool = True) -> Dense:
+    """The errors of A, of D and of the sum over D'⁻¹, magnified by the condition of A; as in `count_tolerance`."""
+    net, X, y, _ = case
+    J = reference.jacobian(net, X).reshape(len(X), -1)
+    D = shift * np.eye(net.parameters)
+    p = net.dim + 2
+    for i, block in enumerate(reference.residual_hessian(net, X, y) if curvature else []):
+        D[i * p : i * p + p, i * p : i * p + p] += block
+    A = D + J.T @ J / len(X)
+    least = float(np.abs(np.linalg.eigvalsh(A)).min())
+    return Dense(A, D, J, count_tolerance(case, shift) / least)
+
+
+def check_solve(case: Case, shift: float, chunk: int | None, *, curvature: bool = True, device: str = "cpu") -> stream.Gram:
+    """The step for a right side h that is not the residual, the probes for r, and the correction of any other step."""
+    task = ours(case, chunk, device)
+    r = stream.outputs(task) - task.y
+    K = stream.gram(task, shift, r=r) if curvature else stream.gram(task, shift)
+    truth, M, rng = dense(case, shift, curvature), task.M, np.random.default_rng(1)
+    assert truth.error < 1e-3  # not vacuous
+    F, _ = stream.factor(task, K)
+    h = torch.tensor(rng.standard_normal(M), device=device)
+    k = 0 if K.border is None else K.border.values.shape[0]
+
+    update = task.zeros(task.p, task.local)
+    solution = F.solve(torch.cat([h, task.zeros(k)]))
+    found = stream.solve(task, K, solution[:M].contiguous(), solution[M:], update, r=r)
+    wanted = np.linalg.solve(truth.A, truth.J.T @ h.cpu().numpy() / M)
+    size = float(np.linalg.norm(wanted))
+    assert np.linalg.norm(moved(update) - wanted) <= truth.error * size
+    check_image(truth, found, moved(update))
+    own = THRESHOLD * operations(case) * EPS64 * (np.linalg.norm(truth.D, 2) + np.linalg.norm(truth.J) ** 2) * size
+    assert found.local <= own + truth.error * size
+    # the probes: the Rayleigh quotient of A at Jᵀ1, and ‖Jᵀr‖
+    q, g = truth.J.sum(0), truth.J.T @ r.cpu().numpy()
+    unit = THRESHOLD * operations(case) * EPS64
+    assert abs(found.operator - abs(q @ truth.A @ q) / (q @ q)) <= unit * np.abs(truth.A).sum()
+    assert abs(found.gradient - np.linalg.norm(g)) <= unit * np.linalg.norm(np.abs(truth.J).T @ np.abs(r.cpu().numpy()))
+    plain = stream.solve(task, K, solution[:M].contiguous(), solution[M:], task.zeros(task.p, task.local))
+    assert (plain.operator, plain.gradient) == (0, 0)
+    check_image(truth, plain, moved(update))
+
+    other = torch.tensor(rng.standard_normal(update.shape), device=device)
+    start = moved(other)
+    v = (h - torch.tensor(truth.J @ start, device=device)) / M
+    rho = truth.J.T @ v.cpu().numpy() - truth.D @ start
+    norm, right = stream.residual(task, K, other, v)
+    assert abs(norm - np.linalg.norm(rho)) <= unit * np.linalg.norm(np.abs(truth.J).T @ np.abs(v.cpu().numpy())) + unit * (
+        np.linalg.norm(np.abs(truth.D) @ np.abs(start))
+    )
+    for _ in range(2):  # once more, for what the first has left
+        corrected = stream.correct(task, K, other, v, F.solve(right))
+        check_image(truth, corrected, moved(other))
+        v = (h - corrected.image) / M
+        _, right = stream.residual(task, K, other, v)
+    assert np.linalg.norm(moved(other) - wanted) <= truth.error * size
+    return K
+
+
+def check_image(truth: Dense, found: stream.Pass, update: Array) -> None:
+    unit = THRESHOLD * len(truth.A) * EPS64
+    limit = unit * (np.abs(truth.J) @ np.abs(update))
+    assert (np.abs(found.image.cpu().numpy() - truth.J @ update) <= limit).all()
+    assert abs(found.length - np.linalg.norm(update)) <= unit * np.linalg.norm(update)
+
+
+@pytest.mark.parametrize(("chunk", "block"), [(3, None), (None, None), (3, 1), (4, 4)])
+@pytest.mark.parametrize("split", SPLIT)
+def test_solve_and_correct_against_the_dense_matrix(
+    split: str, chunk: int | None, block: int | None, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    if block is not None:
+        monkeypatch.setattr(Instance, "block", block)
+    for seed, dim in ((3, 1), (5, 3)):
+        case = random_case(seed, 10, dim, 6)
+        K = check_solve(case, SPLIT[split](case), chunk, device=device)
+        odd = K.odd.shape[0]
+        assert {"safe": odd == 0, "negative": odd == 10}.get(split, 0 < odd < 10)
+        assert (K.border is not None) == (split == "border")
+
+
+@pytest.mark.parametrize("chunk", [3, None])
+def test_gauss_newton_solve_against_the_dense_matrix(chunk: int | None, device: str) -> None:
+    for dim in (1, 2, 3):
+        check_solve(random_case(dim, 10, dim, 6), 0.5, chunk, curvature=False, device=device)
+
+
+def test_directions_at_the_border_of_several_chunks_are_moved(device: str) -> None:
+    """Neurons that are nearly equal, apart from one another: each has a direction in which its block is nearly singular."""
+    net, X, y, gamma = random_case(3, 1, 2, 4)
+    others = random_case(4, 6, 2, 4)[0]
+    places = [0, 2, 3, 4, 1, 5, 6, 0, 0]
+    c, w, eta = (np.concatenate([a, b])[places] for a, b in ((net.c, others.c), (net.w, others.w), (net.eta, others.eta)))
+    rng = np.random.default_rng(0)
+    case = reference.Network(c, w + 1e-3 * rng.standard_normal(w.shape), eta, net.beta), X, y, gamma
+    values = np.linalg.eigvalsh(reference.residual_hessian(*case[:3]))[:, 0]
+    K = check_solve(case, float(-values[0]), 2, device=device)
+    assert K.border is not None
+    assert K.border.values.shape[0] >= 2
+
+
+# --------------------------------------------------------------------------------------------------------------- compiled loops
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for the largest networks, whatever the size."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr("nntk_accelerated.instance._FUSED_FROM", 1)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("name", ["tanh", "logistic", "square"])
+@pytest.mark.parametrize("chunk", [3, None])
+def test_compiled_passes_against_the_dense_matrix(chunk: int | None, name: str) -> None:
+    for seed, dim in ((3, 1), (5, 3)):
+        case = random_case(seed, 10, dim, 6, name)
+        assert ours(case).fused is not None
+        check_blocks(case, chunk)
+        for split in SPLIT:
+            shift = SPLIT[split](case)
+            check_gram(case, shift, chunk)
+            if name == "tanh":
+                check_solve(case, shift, chunk)
+        check_solve(case, 0.5, chunk, curvature=False)
 
 
 # ------------------------------------------------------------------------------------------------------------------------ lanes

@@ -125,6 +125,66 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "near = np.abs(gap) <= 1e-6 * values[-1]",
         "near = np.abs(gap) < 1e-6 * values[-1]",
     ): "at equality the derivative and the divided difference agree to the tolerance",
+    (
+        "nntk_reference.arithmetic",
+        "return arb(0) if x <= 0 else x.nonnegative_part()",
+        "return arb(0) if x <= (-1) else x.nonnegative_part()",
+    ): "the nonnegative part of a ball without positive numbers is 0 itself",
+    (
+        "nntk_reference.validation",
+        "if any(want is not None and have != want for want, have in zip(shape, array.shape, strict=True)):",
+        "if any(want is not None and have != want for want, have in zip(shape, array.shape, strict=False)):",
+    ): "the lengths were compared before",
+    (
+        "nntk_reference.validation",
+        "if array.dtype.itemsize > 8 and not np.all(converted == array):",
+        "if array.dtype.itemsize >= 8 and not np.all(converted == array):",
+    ): "what has 8 bytes and gets here is converted exactly",
+    (
+        "nntk_reference.validation",
+        "if array.dtype.itemsize > 8 and not np.all(converted == array):",
+        "if array.dtype.itemsize > (7) and not np.all(converted == array):",
+    ): "what has 8 bytes and gets here is converted exactly",
+    (
+        "nntk_reference.validation",
+        "if array.dtype.itemsize > 8 and not np.all(converted == array):",
+        "if array.dtype.itemsize > 9 and not np.all(converted == array):",
+    ): "no type has 9 bytes",
+    (
+        "nntk_reference.validation",
+        "if array.dtype != object and np.array_equal(array, array.T):",
+        "if array.dtype == object and np.array_equal(array, array.T):",
+    ): "the loop below gives the same answer, later",
+    (
+        "nntk_reference.validation",
+        "for i, j in zip(*np.triu_indices(len(array), 1), strict=True):",
+        "for i, j in zip(*np.triu_indices(len(array), (0)), strict=True):",
+    ): "an entry of the diagonal equals itself, and NaN was refused before",
+    (
+        "nntk_reference.validation",
+        "for i, j in zip(*np.triu_indices(len(array), 1), strict=True):",
+        "for i, j in zip(*np.triu_indices(len(array), 1), strict=False):",
+    ): "both have one length",
+    (
+        "nntk_proofs_checks.tried",
+        "if count >= len(names):",
+        "if count > len(names):",
+    ): "where they are equal the gap is 1, or there is one name or none: all come out in order",
+    (
+        "nntk_proofs_checks.training_runs",
+        "out: Array = np.where(near, slope, (power[:, None] - power) / np.where(near, 1.0, gap))",
+        "out: Array = np.where(near, slope, (power[:, None] - power) / np.where(near, 2.0, gap))",
+    ): "that entry keeps the division from 0/0, and what comes of it is not taken",
+    (
+        "nntk_proofs_checks.training_runs",
+        "width = math.pow(max(sizes) / (_CURVATURE_RATIO * max(self.gamma, 1e-9)), 1 / (1 - _BETA))",
+        "width = math.pow(max(sizes) / (_CURVATURE_RATIO * max(self.gamma, 1.01e-09)), 1 / (1 - _BETA))",
+    ): "a guard for singular kernels: with either the width is far out of reach",
+    (
+        "nntk_proofs_checks.rational",
+        "signs = [(1 if c > 0 else -1) * (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]",
+        "signs = [(1 if c > 0 else -1) / (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]",
+    ): "a sign times or divided by a sign is the same",
 }
 """Survivors that no test can notice: (module, the line, the line with the change) to the reason.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from flint import arb, ctx
 
-from nntk_proofs_checks import CLAIMS, Effort, Problem, certify, exponential, nntk_bound, one_step, run
-from nntk_proofs_checks.certify import Comparison, conclude, proved_spectrum, settle, unit_interval
-from nntk_reference import InitialLaw, Verdict, formulas, linalg
+from nntk_proofs_checks import CLAIMS, Effort, Finding, Problem, certify, exponential, nntk_bound, one_step, run
+from nntk_proofs_checks.certify import Comparison, at_rising_precision, conclude, proved_spectrum, settle, unit_interval
+from nntk_proofs_checks.data import default_data
+from nntk_reference import InitialLaw, PrecisionError, UnprovedError, Verdict, formulas, linalg
 from nntk_reference.arithmetic import NotProved
 from tests.proofs_checks.problems import line, problem
 
@@ -79,7 +81,101 @@ def test_conclude_lets_the_worst_decide() -> None:
     assert conclude([good, Comparison("f", arb(11), "<", arb(10), shown=False)], 2, "fine").verdict is Verdict.REFUTED
 
 
+@pytest.mark.parametrize(
+    ("number", "relation", "limit", "bounds"),
+    [
+        (arb(2, 0.5), "<", arb(4, 1), (2.5, 3.0)),  # holds, or is undecided: nearest to the other side
+        (arb(2, 0.5), "≤", arb(2, 0.25), (2.5, 1.75)),
+        (arb(6, 0.5), "≤", arb(4, 1), (5.5, 5.0)),  # refuted, at least by so much
+        (arb(6, 0.5), ">", arb(4, 1), (5.5, 5.0)),
+        (arb(2, 0.5), "≥", arb(2, 0.25), (1.5, 2.25)),
+        (arb(2, 0.5), ">", arb(4, 1), (2.5, 3.0)),
+    ],
+)
+def test_the_ends_shown_are_those_that_are_worst_for_the_verdict(
+    number: arb, relation: str, limit: arb, bounds: tuple[float, float]
+) -> None:
+    comparison = Comparison("x", number, relation, limit)
+    assert comparison.bounds() == pytest.approx(bounds, rel=1e-8)  # radii are rounded up
+    found = conclude([comparison], 1, "")
+    assert (found.number, found.limit, found.relation, found.cases) == (*comparison.bounds(), relation, 1)
+
+
+@pytest.mark.parametrize(
+    ("relation", "limit", "nearer", "further"),
+    [
+        ("<", 10, 9, 1),
+        (">", 10, 11, 12),
+        ("<", -10, -11, -19),  # relative to the limit's size
+        ("≥", -10, -9, -1),
+        ("<", 0, -1, -3),  # absolutely
+        (">", 0, 1, 3),
+    ],
+)
+def test_of_comparisons_that_hold_the_nearer_to_the_limit_decides(relation: str, limit: int, nearer: int, further: int) -> None:
+    near, far = (Comparison("x", arb(number), relation, arb(limit)) for number in (nearer, further))
+    assert 0 < near.margin() < far.margin()
+    for order in ([near, far], [far, near]):
+        assert conclude(order, 2, "").number == nearer
+
+
+def test_margins_are_relative_to_the_limit() -> None:
+    near, far = Comparison("a", arb(70), "<", arb(100)), Comparison("b", arb("0.25"), "<", arb(1))
+    assert (near.margin(), far.margin()) == pytest.approx((0.3, 0.75))
+    assert Comparison("c", arb(3), ">", arb(0)).margin() == 0.75  # of 3 to 0 relative to 3 + 1
+    assert Comparison("d", arb(3), "<", arb(0)).margin() == -0.75
+    assert Comparison("e", arb(-3), "<", arb(-1)).margin() == 2
+
+
+def test_what_is_not_shown_is_where_there_is_nothing_else() -> None:
+    hidden = [Comparison("x", arb(number), "<", arb(10), shown=False) for number in (1, 9)]
+    assert conclude(hidden, 2, "").number == 9
+
+
 # ------------------------------------------------------------------------------------------------------------------- precision
+
+
+def test_a_step_of_the_ladder_costs_at_most_half_as_much_again() -> None:
+    for bits, more in pairwise(certify._LADDER):
+        assert 4 * bits <= 3 * more <= 4.5 * bits
+
+
+def test_without_a_first_precision_the_ladder_is_climbed_from_its_foot_to_its_end() -> None:
+    seen = []
+
+    def attempt(bits: int) -> Finding:
+        seen.append(bits)
+        if bits == 96:
+            raise NotProved("not yet")
+        return Finding.undecided("too wide", number=float(bits))
+
+    assert at_rising_precision(attempt).number == 1458
+    assert tuple(seen) == certify._LADDER
+    seen.clear()
+    at_rising_precision(attempt, 96)
+    assert tuple(seen) == certify._LADDER[1:]
+
+
+def test_beyond_what_can_be_computed_there_is_what_was_found_before() -> None:
+    """And where nothing was, the error itself comes through."""
+
+    def until(bits: int, before: Exception | None) -> Callable[[int], Finding]:
+        def attempt(now: int) -> Finding:
+            if now >= bits:
+                raise PrecisionError("quadrature", "fewer bits", str(now))
+            if before is not None:
+                raise before
+            return Finding.undecided("too wide", number=float(now))
+
+        return attempt
+
+    with pytest.raises(PrecisionError):
+        at_rising_precision(until(64, None))
+    assert at_rising_precision(until(128, None)).number == 96
+    found = at_rising_precision(until(128, NotProved("no sign")))
+    assert found.verdict is Verdict.UNDECIDED
+    assert found.why.count("no sign; beyond that, ") == 1
+    assert found.why.count("beyond that") == 1  # nothing after it was tried
 
 
 def test_settle_stops_at_the_first_precision_that_decides() -> None:
@@ -124,6 +220,22 @@ def test_a_spectrum_without_signs_is_cached_and_refused(fresh: None) -> None:
             certify.limit_spectrum_at(X, "sin", 64)
     assert certify._cached_spectrum.cache_info().misses == 1
     assert proved_spectrum(X, "sin").smallest > 0
+
+
+@pytest.mark.parametrize("smallest", [arb(0), arb(0.5, 0.5), arb(0, 1), arb(-1)], ids=["zero", "at zero", "either", "negative"])
+def test_a_sign_is_proved_only_above_zero(smallest: arb, monkeypatch: pytest.MonkeyPatch) -> None:
+    spectrum = certify.LimitSpectrum(np.eye(2), np.array([arb(1), smallest]))
+    monkeypatch.setattr(certify, "_cached_spectrum", lambda *args: spectrum)
+    with pytest.raises(NotProved, match="no proved sign at 64 bits"):
+        certify.limit_spectrum_at(line(2).X, "tanh", 64)
+
+
+def test_a_kernel_that_is_estimated_has_no_spectrum(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    limit = certify.enclose_limit_ntk(line(2).X, "tanh", bits=64)
+    estimated = type(limit)(limit.kernel, limit.error, False, limit.method)
+    monkeypatch.setattr(certify, "enclose_limit_ntk", lambda *args, **kwargs: estimated)
+    with pytest.raises(UnprovedError, match="'tanh', which is estimated"):
+        certify.limit_spectrum_at(line(2).X, "tanh", 64)
 
 
 def test_a_float64_kernel_cannot_be_taken_for_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +290,22 @@ def test_unmet_assumptions_are_undecided_and_said(name: str, data: Problem, reas
     assert result.passed
     assert result.control.verdict is not Verdict.HOLDS
     assert not result.control.applies
+
+
+def test_as_many_points_as_are_said_and_no_more() -> None:
+    """32 at quick effort, 48, or 96 at full."""
+    for effort, most in zip(Effort, (32, 48, 96), strict=True):
+        assert certify.unmet_assumption(line(most), effort) is None
+        found = certify.unmet_assumption(line(most + 1), effort)
+        assert found is not None
+        assert not found.applies
+        assert f"{most + 1} points, and a spectrum is enclosed for at most {most}" in found.why
+
+
+def test_targets_are_asked_for_unless_told() -> None:
+    assert certify.unmet_assumption(ZERO_TARGETS, Effort.QUICK) is not None
+    assert certify.unmet_assumption(ZERO_TARGETS, Effort.QUICK, targets=False) is None
+    assert certify.unmet_assumption(problem([[0.0], [1.0]], [0, 1]), Effort.QUICK) is None
 
 
 @pytest.mark.parametrize("name", ["ntk-decay", "nntk-bound"])
@@ -286,6 +414,19 @@ def test_grids_are_nested() -> None:
         for few, many in pairwise(sizes):
             step = (many - 1) // (few - 1)
             assert np.array_equal(unit_interval(many).X[::step], unit_interval(few).X)
+
+
+def test_sixteen_points_of_the_interval_are_the_default_data() -> None:
+    grid, default = unit_interval(16), default_data()
+    assert np.array_equal(grid.X, default.X)
+    assert np.array_equal(grid.y, default.y)
+
+
+def test_a_norm_is_euclids_and_of_nothing_it_is_zero() -> None:
+    v = np.array([arb(2), arb(-3), arb(6)])
+    assert certify.norm(v).contains(7)
+    assert certify.norm(v).rad() < 1e-10
+    assert certify.norm(0 * v) == 0
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])

@@ -54,6 +54,8 @@ def test_default_data() -> None:
         "\ufeffx1,x2,y\n1,2,3\n4,5,6\n",
         "x1;x2;y\n+1.0;2.;30e-1\n 4 ; 5 ; .6E1 \n",
         '"width, in m","length","y"\n1,2,3\n4,5,6\n',
+        '"width, in m", "length, in m", y\n1,2,3\n4,5,6\n',
+        "x1,,y\n1,2,3\n4,5,6\n",
         "größe,β,y\n1,2,3\n4,5,6\n",
         "# two points\n\n1,2,3\n   \n4,5,6  # the last\n  # the end\n\n",
         "# a comment, with commas\n# x1, x2, y\nx1\tx2\ty\n1\t2\t3\n4\t5\t6\n",
@@ -131,6 +133,8 @@ def test_npz_of_other_real_numbers_and_upper_case_suffix(tmp_path: Path) -> None
         ('"0","1"\n1,2\n2,3\n', 1, 1, ["""'"0"'"""]),
         ("1,5;2,5\n3,5;4,5\n", 1, 1, ["'1,5'"]),
         ("x;y\n1;2,5\n3;4\n", 2, 2, ["'2,5'"]),
+        ("0x1,abc\n", 1, 1, ["'0x1'"]),  # two fields, the first like a number; not one field like a number
+        ("x;y\n?,?\n", 2, None, ["2 columns", "got 1"]),  # where nothing is a number, the first row tells the delimiter
         ("0,1\n1," + "z" * 1000, 2, 2, ["'zzz", "…"]),
         ("0,1\n2,3,4\n", 2, None, ["line 2:", "2 columns", "got 3"]),
         ("x,y\n0,1\n2\n", 3, None, ["line 3:", "2 columns", "got 1"]),
@@ -142,6 +146,10 @@ def test_npz_of_other_real_numbers_and_upper_case_suffix(tmp_path: Path) -> None
         ("0,1\n", None, None, ["at least 2 points", "got 1"]),
         ("", None, None, ["an empty file"]),
         ("\n# nothing\n  \n", None, None, ["no line but blanks and comments"]),
+        ("1", 1, None, ["at least 2 columns", "one: '1'"]),
+        ("0,1\n1," + 40 * "z", 2, 2, [repr(40 * "z")]),
+        ("0,1\n1," + 41 * "z", 2, 2, [repr(39 * "z" + "…")]),  # as long, and seen to be cut
+        (b"\n0,\xff\n", 2, None, ["UTF-8 text", "byte 0xff"]),
         (b"0,1\n1,\xff2\n", 2, None, ["line 2:", "UTF-8 text", "byte 0xff"]),
         ("0,1\n1,2\n".encode("utf-16"), 1, None, ["UTF-8 text"]),
         (b"0,1\n1,2\0\n", 2, 2, ["'2\\x00'"]),

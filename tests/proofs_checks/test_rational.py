@@ -27,3 +27,27 @@ def test_numbers_are_those_of_the_seed_and_of_either_sign() -> None:
     assert len({(v.p, v.q) for v in first.flat}) > 100
     assert max(v.q for v in first.flat) < 256
     assert max(abs(v) for v in first.flat) <= 2**15
+
+
+class _Ends:
+    """In the place of a generator: always the first of the numbers in question, or always the last."""
+
+    def __init__(self, last: bool) -> None:
+        self.last = last
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...]) -> np.ndarray:
+        return np.full(shape, high - 1 if self.last else low)
+
+
+def test_numerators_are_of_sixteen_bits_and_denominators_of_eight() -> None:
+    """From -2¹⁵ to 2¹⁵ - 1, which are 2¹⁶ numbers, and from 1 to 255."""
+    (smallest,), (largest,) = (drawn(_Ends(last), 1) for last in (False, True))  # type: ignore[arg-type]
+    assert smallest == fmpq(-(2**15), 1)
+    assert largest == fmpq(2**15 - 1, 255)
+
+
+def test_multiple_eigenvalues_are_counted_as_often_as_they_occur() -> None:
+    """A projection that is scaled: Q = 1 1ᵀ/n, and Q - 1/2 has n - 1 eigenvalues -1/2 and one 1/2."""
+    for n in (2, 3, 5):
+        A = fmpq_mat(n, n, [fmpq(1, n) - fmpq(int(i == j), 2) for i in range(n) for j in range(n)])
+        assert (negative_eigenvalues(A), negative_eigenvalues(-1 * A)) == (n - 1, 1)

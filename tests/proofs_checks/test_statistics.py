@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from nntk_proofs_checks import (
     CLAIMS,
@@ -481,3 +481,224 @@ def test_the_intervals_of_a_run_are_fewer_than_promised(monkeypatch: pytest.Monk
     finally:
         initial_networks.cache_clear()
     assert 20 < len(made) + len(ensemble.BETAS) < statistics.MOST_INTERVALS  # those of `vanishing-gamma`, too
+
+
+# --- intervals against their definition ------------------------------------------------------------------------------
+
+
+def standard(count: int, seed: int = 0, *, skew: bool = False) -> np.ndarray:
+    """Numbers of mean 0 and standard deviation 1, but for rounding."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_exponential(count) if skew else rng.standard_normal(count)
+    out: np.ndarray = (z - z.mean()) / z.std(ddof=1)
+    return out
+
+
+def hall(t: float, third: float, bias: float) -> float:
+    """Hall's transformation of a ratio of that third cumulant and mean: free of skewness and of bias to first order."""
+    skewness = -third / 2
+    return t + skewness * t**2 / 3 + skewness**2 * t**3 / 27 - bias - skewness / 3
+
+
+@pytest.mark.parametrize("law", ["exponential", "4 - exponential", "chi² of 1"])
+def test_the_ends_of_a_mean_are_students_quantiles_after_halls_transformation(law: str) -> None:
+    """The ratio of a mean of numbers of skewness s has mean -s/(2√n) and third cumulant -2s/√n."""
+    n, level = 150, 1e-3
+    v = DRAWS[law][0](np.random.default_rng(2), (1, n))[0]
+    s = float(((v - v.mean()) ** 3).mean()) / v.std(ddof=1) ** 3 / math.sqrt(n)
+    found = mean(v, level=level)
+    assert found.value == pytest.approx(v.mean(), rel=1e-14)
+    for end, sign in ((found.low, 1), (found.high, -1)):
+        t = (v.mean() - end) / (v.std(ddof=1) / math.sqrt(n))
+        assert hall(t, -2 * s, -s / 2) == pytest.approx(sign * stats.t.isf(level / 2, n - 1), rel=1e-10)
+
+
+@pytest.mark.parametrize("count", [3, 40, 99])
+def test_few_numbers_have_students_interval(count: int) -> None:
+    """Fewer than 100: as in every textbook."""
+    v = 2 + standard(count, skew=True)
+    found = mean(v, level=1e-3)
+    half = stats.t.isf(5e-4, count - 1) / math.sqrt(count)
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-10)
+    assert stats.ttest_1samp(v, found.high).pvalue == pytest.approx(1e-3, rel=1e-8)
+
+
+def test_a_hundred_numbers_are_enough_for_the_correction() -> None:
+    found = mean(2 + standard(100, skew=True), level=1e-3)
+    assert found.high - found.value > 1.05 * (found.value - found.low)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[1.0, 2.0], [1.0, 2.0, 3.0, math.nan], [1.0, 2.0, 3.0, math.inf], [1.0, 1.0, 1.0]],
+    ids=["two numbers", "nan", "infinite", "no spread"],
+)
+def test_a_mean_that_cannot_be_estimated_has_an_infinite_interval(values: list[float]) -> None:
+    found = mean(np.array(values))
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (-INF, INF)
+
+
+def by_definition(of: str, widths: Sequence[int], samples: Sequence[np.ndarray], level: float) -> tuple[float, float, float]:
+    """(value, low, high) of the slope for numbers whose weights are those of runs, one width after the other."""
+    x = np.log(widths)
+    n = [len(s) for s in samples]
+    centre = sum(k * v for k, v in zip(n, x, strict=True)) / sum(n)
+    scale = sum(k * (v - centre) ** 2 for k, v in zip(n, x, strict=True))
+    value = square = freedom = third = spread = off = 0.0
+    for k, v, sample in zip(n, x.tolist(), samples, strict=True):
+        y = sample if of == "mean" else np.log(sample)
+        a, relative = k * (v - centre) / scale, float(y.mean()) if of == "mean" else 1.0
+        value += a * (math.log(relative) if of == "mean" else float(y.mean()))
+        variance = float(y.var(ddof=1)) / k / relative**2
+        square += a**2 * variance
+        freedom += (a**2 * variance) ** 2 / (k - 1)
+        third += a**3 * float(((y - y.mean()) ** 3).mean()) / k**2 / relative**3
+        if of == "mean":
+            spread += a**3 * variance**2
+            off += a * variance
+    error = math.sqrt(square)
+    S, V = third / error**3, spread / error**3
+    quantile = float(stats.t.isf(level / 2 / (2 if of == "log" else 1), square**2 / freedom))
+    ends = []
+    for wanted in (quantile, -quantile):
+        t = optimize.brentq(lambda t, wanted=wanted: hall(t, 3 * V - 2 * S, V - S / 2 - off / 2 / error) - wanted, -50, 50)
+        ends.append(t if abs(t) > quantile else wanted)
+    return value, value - ends[0] * error, value - ends[1] * error
+
+
+@pytest.mark.parametrize("of", ["log", "mean"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_ends_of_an_exponent_are_those_of_its_definition(of: str, sign: int) -> None:
+    """One end Student's, the other Hall's, with unequal runs and with skewness at one width or at all."""
+    widths, counts, corrected = (256, 1024, 8192), (100, 150, 220), set()
+    for skew in ((True, False, False), (False, False, True), (True, True, True)):
+        samples = []
+        for k, (N, n) in enumerate(zip(widths, counts, strict=True)):
+            y = 1 + 0.3 * sign * standard(n, k, skew=skew[k])
+            samples.append(N**-0.4 * (y if of == "mean" else np.exp(y)))
+        found = exponent(widths, samples, of=of, level=1e-3)  # type: ignore[arg-type]
+        value, low, high = by_definition(of, widths, samples, 1e-3)
+        assert (found.value, found.low, found.high) == pytest.approx((value, low, high), rel=1e-9)
+        corrected.add(value - low > high - value)
+    assert corrected == {True, False}
+
+
+@pytest.mark.parametrize(("power", "falls"), [(0.498, False), (0.502, True), (0.0, False), (1.0, True), (-0.502, False)])
+def test_logarithms_are_weighted_by_the_width_where_their_variance_is_nearer_to_falling_like_it(
+    power: float, falls: bool
+) -> None:
+    """Means off any line, so that the weights show, and variances of the means that are powers of the width exactly."""
+    widths, counts, y = (256, 1024, 8192), (20, 12, 9), np.array([0.0, -0.1, 0.3])
+    samples = [
+        np.exp(m + 0.01 * math.sqrt(n * (N / 256.0) ** -power) * standard(n))
+        for N, n, m in zip(widths, counts, y.tolist(), strict=True)
+    ]
+    weights = np.array(counts) * (np.array(widths) if falls else 1)
+    slope, _ = np.polyfit(np.log(widths), y, 1, w=np.sqrt(weights))
+    assert exponent(widths, samples).value == pytest.approx(slope, rel=1e-9)
+
+
+@pytest.mark.parametrize(("errors", "known"), [(5.01, True), (4.99, False)])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_mean_five_errors_from_zero_has_a_logarithm(errors: float, known: bool, sign: int) -> None:
+    samples = [100 + standard(25), sign * errors / 5 + standard(25), 100 + standard(25)]
+    assert math.isfinite(exponent(WIDTHS, samples, of="mean").high) is known
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], [1.0, math.nan, 2.0], [1.0, math.inf, 2.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("of", ["log", "mean"])
+def test_one_width_that_says_nothing_is_enough_for_an_infinite_interval(bad: list[float], place: int, of: str) -> None:
+    samples = [2 + 0.1 * standard(10, k) for k in range(3)]
+    assert math.isfinite(exponent(WIDTHS, samples, of=of).high)  # type: ignore[arg-type]
+    samples[place] = np.array(bad)
+    found = exponent(WIDTHS, samples, of=of)  # type: ignore[arg-type]
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (-INF, INF)
+
+
+@pytest.mark.parametrize("number", [0.0, -1.0])
+def test_one_number_without_a_logarithm_is_enough_for_logarithms_only(number: float) -> None:
+    samples = [10 + standard(10, k) for k in range(3)]
+    samples[1][4] = number
+    assert exponent(WIDTHS, samples).high == INF  # without a warning of NumPy's
+    assert math.isfinite(exponent(WIDTHS, samples, of="mean").high)
+
+
+@pytest.mark.parametrize("of", ["log", "mean"])
+def test_two_widths_of_three_runs_are_enough(of: str) -> None:
+    found = exponent((256, 1024), [np.array([1.0, 1.1, 1.2]), np.array([2.0, 2.2, 2.4])], of=of)  # type: ignore[arg-type]
+    assert found.value == pytest.approx(0.5, rel=1e-12)
+    assert math.isfinite(found.low)
+    assert math.isfinite(found.high)
+
+
+def test_a_correction_widens_both_sides_by_what_it_adds_to_the_fit() -> None:
+    """Two widths: what the slope of log(1 + b (N/N₀)^-q) is at b = -size, the worse of the two signs."""
+    samples = [2 + 0.1 * standard(10), 1 + 0.1 * standard(10)]
+    for of in ("log", "mean"):
+        plain = exponent((256, 1024), samples, of=of)  # type: ignore[arg-type]
+        found = asymptotic((256, 1024), samples, correction=0.5, size=0.3, of=of)  # type: ignore[arg-type]
+        widened = math.log((1 - 0.15) / (1 - 0.3)) / math.log(4)
+        assert found.value == plain.value
+        assert (plain.low - found.low, found.high - plain.high) == pytest.approx((widened, widened), rel=1e-9)
+
+
+# --- at the ends of an interval --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interval", "relation", "verdict"),
+    [
+        ((-0.4, -0.3), "≲", "holds"),  # what is claimed is inside
+        ((-0.4, -0.3), "≈", "holds"),
+        ((-0.5, -0.4), "≈", "holds"),
+        ((-0.5, -0.2), "≲", "undecided"),  # and so is the alternative
+        ((-0.5, -0.2), "≈", "undecided"),
+        ((-0.7, -0.35), "≈", "undecided"),
+        ((-0.75, -0.35), "≲", "undecided"),  # a bound has to exclude all that lies below the interval's end
+        ((-0.75, -0.35), "≈", "undecided"),
+        ((math.nan, -0.4), "≲", "undecided"),
+        ((-0.5, math.nan), "≈", "undecided"),
+    ],
+)
+def test_the_ends_of_an_interval_belong_to_it(interval: tuple[float, float], relation: str, verdict: str) -> None:
+    alternatives = (-0.2, -0.7) if interval[0] < -0.6 else (-0.2,)
+    rate = Rate("x", Interval(-0.4, *interval), relation, -0.4, alternatives)  # type: ignore[arg-type]
+    assert rate.verdict == Verdict(verdict)
+
+
+def test_of_rates_that_hold_the_one_nearest_to_being_refuted_decides() -> None:
+    """By the part of the interval that lies beyond what is claimed, at either end where theory gives the number."""
+
+    def rate(what: str, low: float, high: float, relation: str) -> Rate:
+        return Rate(what, Interval((low + high) / 2, low, high), relation, 1.0, (9.0,))  # type: ignore[arg-type]
+
+    half = rate("half", 0.5, 1.5, "≲")
+    wide = rate("a tenth of a wide one", 0.0, 10 / 9, "≈")  # 1/9 of 10/9 lies above
+    below = rate("a twentieth lies below", 0.95, 1.95, "≲")
+    above = rate("a twentieth lies above", 0.05, 1.05, "≈")
+    bound = rate("a bound may end there", 0.02, 1.02, "≲")
+    for rates, decides in (
+        ([half, wide], wide),
+        ([wide, half, below], below),
+        ([wide, half, above], above),
+        ([half, bound], half),
+        ([bound, wide], wide),
+    ):
+        for order in (rates, rates[::-1]):
+            assert statistics.worst(order) is decides
+            found = judge(order, 7)
+            assert (found.number, found.limit, found.relation) == (decides.interval.value, 1.0, decides.relation)
+            assert found.cases == 7
+
+
+def test_a_verdict_counts_more_than_a_margin() -> None:
+    """Undecided, however near; refuted, however little."""
+    holds = Rate("holds", Interval(0.0, -9.0, 0.0), "≈", 0.0, (1.0,))
+    wide = Rate("wide", Interval(0.0, -1.0, 1.0), "≈", 0.0, (1.0,))
+    refuted = Rate("refuted", Interval(0.1, 1e-9, 1.0), "≲", 0.0, (2.0,))
+    for rates, decides in (([holds, wide], wide), ([holds, refuted], refuted), ([wide, refuted, holds], refuted)):
+        for order in (rates, rates[::-1]):
+            assert statistics.worst(order) is decides

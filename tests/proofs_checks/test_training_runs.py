@@ -11,7 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import nntk_reference
 from nntk_proofs_checks import Effort, Finding, training_runs
+from nntk_proofs_checks.ensemble import curvature, draw_network, kernel
 from nntk_proofs_checks.trials import in_processes
 from nntk_reference import Verdict
 from tests.proofs_checks.problems import DATA, problem
@@ -64,6 +66,65 @@ def test_as_many_points_as_the_width_allows() -> None:
         assert np.linalg.norm(case.problem.y) == pytest.approx(1)
         sizes.append(M)
     assert 2 < sizes[0] < sizes[1] < sizes[2]
+
+
+def test_the_width_is_the_least_that_the_curvature_allows() -> None:
+    """The root mean square of ‖Sᵢ‖ is that of N^β‖Sᵢ‖ over N^β, and γ_N is N^(1-2β)γ: their ratio is 0.15 there, or less."""
+    data = training_runs.standardized(problem(SPREAD["six dimensions"], np.arange(30.0)), 30)
+    seen = set()
+    for chosen in ([0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]):
+        case = training_runs._of(data, chosen)
+        size = max(curvature(replace(case.problem, y=y)) for y in (case.slowest, case.problem.y))
+        low = float(np.linalg.eigvalsh(kernel(case.problem))[0])
+        assert case.gamma == pytest.approx(4 * low, rel=1e-12)  # ρ = 0.2
+
+        def ratio(N: int, size: float = size, gamma: float = 4 * low) -> float:
+            return size * N**-0.6 / (gamma * N ** (1 - 2 * 0.6))
+
+        assert case.width >= 512
+        assert isinstance(case.width, int)
+        assert ratio(case.width) <= 0.15 * (1 + 1e-12)
+        if case.width > 512:
+            assert ratio(case.width - 1) > 0.15
+        seen.add(case.width > 512)
+    assert seen == {False, True}
+
+
+def test_points_that_no_width_tells_apart_have_a_width_beyond_reach() -> None:
+    """γ is 0 there, or rounding."""
+    assert training_runs._of(problem([[0.5], [0.5]], [1, 2]), [0, 1]).width > 10**12
+
+
+def test_the_widest_that_is_allowed_is_within_reach() -> None:
+    data = DATA["two points"]
+    case = training_runs._within_reach(data, 2**20)
+    assert case is not None
+    assert training_runs._within_reach(data, 4 * case.width) is not None
+    assert training_runs._within_reach(data, 4 * case.width - 1) is None
+
+
+def test_two_points_are_a_pair() -> None:
+    assert training_runs._pair(DATA["two points"]) is not None
+
+
+def test_at_most_sixteen_points_each_once() -> None:
+    X = SPREAD["six dimensions"]
+    assert len(set(training_runs._spread(X))) == len(training_runs._spread(X)) == 16
+    assert len(training_runs._spread(np.concatenate([X[:5], X[:5]]))) == 5
+
+
+@pytest.mark.parametrize("X", SPREAD.values(), ids=SPREAD)
+def test_the_two_points_of_the_control_are_brought_no_nearer_than_need_be(X: np.ndarray) -> None:
+    """By factors of √2 from where the data are, the last of which is needed."""
+    data = problem(X, np.ones(len(X)))
+    case = training_runs._pair(data)
+    assert case is not None
+    points = training_runs.standardized(data, len(X)).X
+    steps = 2 * np.log2(np.linalg.norm(points[training_runs._spread(points)[0]]) / np.linalg.norm(case.problem.X[0]))
+    assert steps == pytest.approx(round(steps), abs=1e-9)
+    if steps > 0.5:
+        values, _ = training_runs._Case(replace(case.problem, X=case.problem.X * math.sqrt(2))).modes
+        assert values[0] > 0.1 * values[1]
 
 
 def test_the_first_point_is_the_furthest_from_the_mean() -> None:
@@ -123,6 +184,21 @@ def test_the_derivative_is_that_of_the_trajectory() -> None:
         assert training_runs._derivative(values, method) * direction == pytest.approx(quotient, abs=1e-7)
 
 
+def test_what_the_kernel_adds_is_the_derivative_of_the_logarithm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of log|φ(B̄ + tΔ)y|/T at t = 0, for targets in no single mode."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    method, y, K = training_runs._newton(case, 0.5), case.problem.y, kernel(case.problem)
+    D = 1e-6 * K * np.array([[1.0, -2.0, 3.0], [-2.0, 1.0, 0.5], [3.0, 0.5, -1.0]])
+
+    def logarithm(t: float) -> float:
+        values, vectors = np.linalg.eigh(K + t * D)
+        return math.log(np.linalg.norm(method.factor(values) ** 3 * (vectors.T @ y))) / 3
+
+    monkeypatch.setattr(training_runs, "_trained", lambda *args: ([1.0] * 4, K + D))
+    first = training_runs._trainer(case, y, method)(2).first
+    assert first == pytest.approx((logarithm(1) - logarithm(-1)) / 2 * np.ones((2, 2)), rel=1e-5)
+
+
 def test_what_the_kernel_adds_explains_most_of_the_spread() -> None:
     """By a factor of 8 at least: without it the interval could not tell γ from 1.05 γ."""
     case = training_runs._within_reach(DATA["line"], 2**12)
@@ -139,7 +215,7 @@ def test_the_limit_is_inside_whatever_the_power(power: float, size: float) -> No
     assert 0.3 in training_runs._at_infinity(numbers)
 
 
-@pytest.mark.parametrize("power", [0.2, 0.4])
+@pytest.mark.parametrize("power", [0.2, 0.4, 0.79])
 def test_slower_powers_are_not_what_it_is_for(power: float) -> None:
     """A loosened interval would contain the limit here as well: E21 is used."""
     N, rng = np.array([1.0, 4.0]), np.random.default_rng(1)
@@ -188,11 +264,76 @@ def _runs_of_spread(half: float) -> training_runs._Runs:
     return training_runs._Runs(errors, 0 * logs)
 
 
-@pytest.mark.parametrize(("half", "verdicts"), [(0.003, "HH"), (0.006, "UH"), (0.025, "UH"), (0.04, "UU")])
+@pytest.mark.parametrize(
+    ("half", "verdicts"), [(0.003, "HH"), (0.00425, "HH"), (0.0043, "UH"), (0.006, "UH"), (0.0312, "UH"), (0.0314, "UU")]
+)
 def test_what_the_interval_has_to_exclude(half: float, verdicts: str) -> None:
-    """γ 5 % larger is 0.0043 from the rate, 1.5 times as large 0.031: an interval that is wider is undecided."""
+    """γ 5 % larger is log(0.9038…/0.9) = 0.00426 from the rate, 1.5 times as large 0.03125: what is wider is undecided."""
     rates = training_runs._along_slowest(_runs_of_spread(half), "", 0.5)
     assert [rate.verdict for rate in rates] == [{"H": Verdict.HOLDS, "U": Verdict.UNDECIDED}[v] for v in verdicts]
+
+
+def _runs_at(rate: float, first: float, spread: float, seeds: int = 16) -> training_runs._Runs:
+    """Made-up runs: what the kernels add is `first` and noise, what is left is that rate with a spread."""
+    rng = np.random.default_rng(seeds)
+    noise, added = spread * rng.standard_normal((2, seeds)), first + 0.005 * rng.standard_normal((2, seeds))
+    logs = rate + noise - noise.mean(axis=1, keepdims=True) + added
+    return training_runs._Runs(np.exp(3 * logs)[:, :, None] * np.ones(4), added)
+
+
+def test_what_the_kernels_add_is_taken_away() -> None:
+    runs = _runs_at(math.log(0.9), 0.5, 1e-6)
+    steady, drawn = training_runs._along_slowest(runs, "", 0.5)
+    assert steady.verdict is Verdict.HOLDS
+    assert steady.interval.value == pytest.approx(math.log(0.9), abs=1e-12)
+    assert drawn.verdict is Verdict.REFUTED
+    assert drawn.interval == training_runs._at_infinity(runs.logs)
+
+
+@pytest.mark.parametrize("own", [0.8, 0.79, 0.81])
+@pytest.mark.parametrize("targets", [[0.0, 1.0, 2.0], [0.0, 0.0, 0.0]], ids=["some", "none"])
+def test_made_up_runs_at_the_rates_hold_and_slower_ones_do_not(
+    own: float, targets: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 - ρ for the data's own targets, of which one may be zero, or less; where all are, they are not learnt."""
+    asked = []
+
+    def trainer(case: training_runs._Case, y: np.ndarray, method: training_runs._Method):
+        asked.append((y, float(method.factor(case.modes[0])[0])))
+        rate, first = (0.9, 0.0) if len(asked) == 1 else (own, 0.5)
+        return lambda seeds: _runs_at(math.log(rate), first, 1e-6, seeds)
+
+    data = problem(DATA["plane"].X[:3], targets)
+    case = training_runs._of(data, [0, 1, 2])
+    monkeypatch.setattr(training_runs, "_trainer", trainer)
+    monkeypatch.setattr(training_runs, "_within_reach", lambda *args: case)
+    found = training_runs.newton_runs(data, Effort.QUICK)
+    learns = any(targets)
+    assert found.verdict is (Verdict.REFUTED if learns and own > 0.8 else Verdict.HOLDS), found.why
+    assert found.cases == 2 * training_runs._SEEDS[Effort.QUICK][0] * (1 + learns)
+    assert (asked[0][0] == case.slowest).all()
+    assert [factor for _, factor in asked] == pytest.approx([0.9, 0.8][: 1 + learns], rel=1e-12)
+    assert len(found.panels) == 1
+
+
+@pytest.mark.control
+def test_made_up_runs_of_the_control_are_refuted_at_their_own_factor_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the kernels add, here what makes them as fast as Newton."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    newton, descent = training_runs._newton(case, 1.0), training_runs._descent(case)
+    factor = 1 - case.modes[0][0] / case.modes[0][-1]
+    for method, rate, verdict in (
+        (newton, 0.8, Verdict.HOLDS),
+        (descent, factor, Verdict.REFUTED),
+        (descent, factor**1.01, Verdict.UNDECIDED),
+        (descent, 0.8, Verdict.HOLDS),
+    ):
+        runs = _runs_at(math.log(rate), math.log(0.8 / rate), 1e-6)
+        monkeypatch.setattr(training_runs, "_trainer", lambda *args, runs=runs: lambda seeds: runs)
+        found = training_runs._held_against_newton(case, method, (16,))
+        assert found.verdict is verdict, found.why
+        assert found.cases == 32
+        assert len(found.panels) == 1
 
 
 @pytest.mark.control
@@ -217,6 +358,43 @@ def test_more_networks_are_trained_while_the_interval_is_too_wide(monkeypatch: p
     found = check()
     assert found.verdict is Verdict.UNDECIDED
     assert found.cases == 2 * 2 * training_runs._SEEDS[Effort.QUICK][-1]
+
+
+@pytest.mark.parametrize("name", ["newton", "descent"])
+def test_training_is_that_of_the_reference(name: str) -> None:
+    """Three steps of one small network, from the definitions: γ = 4λ_min and α = 1/2, or η̄ = 1/λ₁."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    X, y, values = case.problem.X, case.problem.y, np.linalg.eigvalsh(kernel(case.problem))
+    method = training_runs._newton(case, 0.5) if name == "newton" else training_runs._descent(case)
+    errors, before = training_runs._trained(X, y, 64, 1, method, 0)
+    net = draw_network(replace(case.problem, seed=0), 0.6, 64, 1)
+    targets = y + nntk_reference.outputs(net, X)
+    assert before == pytest.approx(nntk_reference.ntk(net, X, normalized=True), rel=1e-12)
+    assert len(errors) == 4
+    for error in errors:
+        assert error == pytest.approx(np.linalg.norm(nntk_reference.outputs(net, X) - targets), rel=1e-8)
+        if name == "newton":
+            update = nntk_reference.newton_step(net, X, targets, 4 * values[0], alpha=0.5).update
+        else:
+            update = nntk_reference.gradient_descent_step(net, X, targets, 1 / values[-1])
+        net = net.moved(update)
+
+
+def test_the_fastest_mode_of_gradient_descent_is_learnt_in_one_step() -> None:
+    """And no mode overshoots: the factors are 1 - λ/λ₁."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    values = case.modes[0]
+    assert training_runs._descent(case).factor(values) == pytest.approx(1 - values / values[-1], abs=1e-14)
+
+
+def test_errors_are_relative_to_the_targets_size_and_start_at_one() -> None:
+    """With targets y + f₀ of |y| = 1, at both widths and for every network; the logarithms are of the last, a step."""
+    case = training_runs._of(DATA["two points"], [0, 1])
+    runs = training_runs._trainer(case, case.slowest, training_runs._newton(case, 0.5))(2)
+    assert runs.errors.shape == (2, 2, 4)
+    assert runs.errors[:, :, 0] == pytest.approx(1, rel=1e-12)
+    assert runs.logs == pytest.approx(np.log(runs.errors[:, :, 3]) / 3, rel=1e-12)
+    assert runs.errors[:, :, 1:] == pytest.approx(0.9 ** np.arange(1, 4) * np.ones((2, 2, 1)), rel=0.1)
 
 
 def test_runs_made_for_an_earlier_look_are_kept() -> None:

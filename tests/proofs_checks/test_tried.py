@@ -44,7 +44,16 @@ def test_what_the_limit_checks_try_is_enclosed() -> None:
 
 @pytest.mark.parametrize(
     ("count", "names", "wanted"),
-    [(1, "abcdef", "a"), (3, "abcdef", "acf"), (3, "abcdefg", "adg"), (3, "abc", "abc"), (3, "ab", "ab"), (3, "a", "a")],
+    [
+        (1, "abcdef", "a"),
+        (2, "abcdef", "af"),
+        (4, "abcdefg", "aceg"),
+        (3, "abcdef", "acf"),
+        (3, "abcdefg", "adg"),
+        (3, "abc", "abc"),
+        (3, "ab", "ab"),
+        (3, "a", "a"),
+    ],
 )
 def test_spread(count: int, names: str, wanted: str) -> None:
     assert tried._spread(tuple(names), count) == tuple(wanted)

@@ -20,6 +20,7 @@ from nntk_reference import (
     Ball,
     InputError,
     Multiprecision,
+    Pair,
     QuadratureError,
     Strip,
     UnknownActivationError,
@@ -203,6 +204,74 @@ def test_a_supremum_too_small_would_be_noticed() -> None:
         prove_bounded("tanh", 2, arb("0.7698"), -40.0, 40.0)  # 4/(3√3) = 0.7698003...
 
 
+# ---------------------------------------------------------------------------------------------- Gaussian expectations
+
+
+WITH_MOMENTS = [name for name in NAMES if ACTIVATIONS[name].moments is not None]
+INPUTS = [([0.5, 1.0], [-0.75, 0.25]), ([1.25, 0.5], [0.25, 0.75]), ([0.5, 0.5], [-0.5, 0.5]), ([1.0, 0.25], [1.0, 0.25])]
+
+
+def pair_of(x: Any, x2: Any, ar: Arithmetic) -> Pair:
+    """Second moments of θ·x and θ·x' for a standard normal θ in the plane."""
+    (p, q), (r, s) = ar.array(x), ar.array(x2)
+    minor = p * s - q * r
+    return Pair(*(np.array([v]) for v in (p * p + q * q, r * r + s * s, p * r + q * s, minor * minor)))
+
+
+def expectations_by_rule(name: str, x: Any, x2: Any) -> Array:
+    """(E[σ(z)σ(z')], E[σ'(z)σ'(z')]) by the trapezoidal rule over θ."""
+    h = 1 / 12
+    u = np.arange(-9, 9 + h / 2, h)  # e^(-81/2) beyond
+    density = np.exp(-u * u / 2) * h / math.sqrt(2 * math.pi)
+    z, z2 = (v[0] * u[:, None] + v[1] * u[None, :] for v in (x, x2))
+    left, right = jets(name, z, FLOAT64), jets(name, z2, FLOAT64)
+    return np.array([density @ (left[order] * right[order]) @ density for order in (0, 1)])
+
+
+def expectations_by_angle(x: Any, x2: Any) -> Array:
+    """Those of relu: the radius integrates to 2 and to 1, and z, z' > 0 is a wedge of angles, on which cos·cos is smooth."""
+    angles, sizes = [math.atan2(v[1], v[0]) for v in (x, x2)], [math.hypot(*v) for v in (x, x2)]
+    theta = abs((angles[0] - angles[1] + math.pi) % (2 * math.pi) - math.pi)
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = (math.pi - theta) / 2
+    phi = theta / 2 + half * nodes
+    wedge = half * (weights * np.cos(phi) * np.cos(phi - theta)).sum()
+    return np.array([sizes[0] * sizes[1] * wedge / math.pi, half / math.pi])
+
+
+@pytest.mark.parametrize(("x", "x2"), INPUTS)
+@pytest.mark.parametrize("name", WITH_MOMENTS)
+def test_closed_forms_are_the_expectations(name: str, x: list[float], x2: list[float]) -> None:
+    moments = ACTIVATIONS[name].moments
+    assert moments is not None
+    found = np.concatenate(moments(pair_of(x, x2, FLOAT64), FLOAT64))
+    expected = expectations_by_angle(x, x2) if name == "relu" else expectations_by_rule(name, x, x2)
+    assert np.abs(found - expected).max() <= THRESHOLD * 30 * 2.0**-52  # sums of terms whose sizes add up to little more than 1
+
+
+@pytest.mark.parametrize("distance", [2.0**-10, 2.0**-30, 2.0**-300])
+@pytest.mark.parametrize("name", WITH_MOMENTS)
+def test_closed_forms_in_float64_are_right_for_nearly_parallel_inputs(name: str, distance: float) -> None:
+    """In float64, where the determinant is known and a·a' - b² would be noise."""
+    moments = ACTIVATIONS[name].moments
+    assert moments is not None
+    for second in ([1.0, distance], *([] if name == "relu" else [[-1.0, distance]])):  # θ near π is none of an augmented input
+        found = moments(pair_of([1.0, 0.0], second, FLOAT64), FLOAT64)
+        with ctx.workprec(800):
+            exact = moments(pair_of([1.0, 0.0], second, Ball(800)), Ball(800))
+            for value, true in zip(found, exact, strict=True):
+                assert abs(arb(float(value[0])) - true[0]) <= THRESHOLD * arb(2) ** -52
+
+
+def test_the_closed_form_of_sin_does_not_overflow() -> None:
+    """E[sin z sin z'] = (E cos(z - z') - E cos(z + z'))/2 is 1/2 for equal z of a large variance."""
+    moments = ACTIVATIONS["sin"].moments
+    assert moments is not None
+    for sign in (-1, 1):
+        value, slope = moments(Pair(*(np.array([v]) for v in (1e4, 1e4, sign * 1e4, 0.0))), FLOAT64)
+        assert (value[0], slope[0]) == (sign / 2, 1 / 2)
+
+
 # --------------------------------------------------------------------------------------------------------------- strips
 
 
@@ -251,6 +320,50 @@ def test_ten_times_smaller_the_growth_on_the_strip_is_exceeded(name: str, fracti
         assert B == 0 or any(size > A + B * x / 10 for x, size in sizes)
 
 
+@pytest.mark.parametrize("name", ["tanh", "erf", "sin"])
+def test_near_the_real_line_the_bound_grows_as_the_function_does(name: str) -> None:
+    """sup|σ| + |σ(iy)| but for terms in y²: for erf by ∫₀ʸ e^(t²) dt ≥ y e^(y²)/(1 + 2y²)."""
+    strip, y = activation(name).strip, 2.0**-6
+    assert strip is not None
+    with ctx.workprec(100), mpmath.workdps(30):
+        (A, B), (least, none) = (strip.bound(arb(v), Ball(100)) for v in (y, 0))
+        assert (B, none) == (0, 0)
+        assert abs(least - 1) < 1e-25
+        there = float(abs(sigma(name)(mpmath.mpc(0, y))))
+        assert there * (1 - 1e-14) <= A - 1 <= there * (1 + 3 * y if name == "sin" else 1 + 3 * y * y)
+
+
+def test_near_the_real_line_the_bounds_of_the_others_are_the_functions_own() -> None:
+    y = 2.0**-6
+    with ctx.workprec(100):
+        logistic, softplus, gelu = (activation(name).strip for name in ("logistic", "softplus", "gelu"))
+        assert logistic is not None
+        assert softplus is not None
+        assert gelu is not None
+        A, B = logistic.bound(arb(y), Ball(100))  # at least the supremum 1; 1/cos(y/2) is 1 + y²/8
+        assert B == 0
+        assert 1 <= A <= 1 + y * y / 7
+        A, B = softplus.bound(arb(y), Ball(100))  # log 2 at 0, and as |x| far out
+        assert B == 1
+        assert math.log(2) <= A <= 1.5 * math.log(2)
+        A, B = gelu.bound(arb(y), Ball(100))  # |zΦ(z)| ≤ (|x| + y) sup|Φ|, and |Φ(iy) - 1/2| = |erf(iy/√2)|/2
+        with mpmath.workdps(30):
+            there = float(abs(mpmath.erf(mpmath.mpc(0, y) / mpmath.sqrt(2)))) / 2
+        assert there * (1 - 1e-14) <= B - 1 <= there * (1 + 2 * y * y)
+        assert abs(A - y * B) < 1e-20
+
+
+def test_beyond_a_quarter_turn_softplus_grows_at_most_as_the_logarithm_of_the_sine() -> None:
+    """1 + y + 4(t^(-1/4) - 1) for t = sin y: 4(t^(-1/4) - 1) is at least -log t, and little more where t is near 1."""
+    strip = activation("softplus").strip
+    assert strip is not None
+    with ctx.workprec(100):
+        for turn in (0.1, 0.2):
+            y = math.pi / 2 + turn
+            (A, _), log = strip.bound(arb(y), Ball(100)), -math.log(math.sin(y))
+            assert log <= A - 1 - y <= log * (1 + log / 7)
+
+
 # ---------------------------------------------------------------------------------------------------------- properties
 
 
@@ -279,6 +392,15 @@ def test_bounds_of_all_derivatives_hold_and_are_nearly_attained(name: str) -> No
         assert most <= 3 * reached, f"|{name}^({k})| reaches {reached} only, bound {most}"
 
 
+def test_the_bound_of_erfs_derivatives_is_cramers_at_the_origin() -> None:
+    """|erf^(n+1)(0)| = (2/√π) n!/(n/2)! for even n, (2/√π) √(2ⁿ n!) times √(C(n, n/2)/2ⁿ); Cramér's constant is 1.0864…."""
+    bound = ACTIVATIONS["erf"].derivatives
+    assert bound is not None
+    for n in (0, 2, 6, 20):
+        own = 2 / math.sqrt(math.pi) * math.factorial(n) / math.factorial(n // 2) / math.sqrt(math.comb(n, n // 2) / 2**n)
+        assert 1.0864 <= float(bound(n + 1, FLOAT64)) / own <= 1.0901
+
+
 @pytest.mark.parametrize("name", WITH_DERIVATIVES)
 def test_bounds_of_all_derivatives_agree_in_every_arithmetic_and_grow_slowly(name: str) -> None:
     bound = ACTIVATIONS[name].derivatives
@@ -304,7 +426,8 @@ def test_the_suprema_are_among_the_bounds_of_the_derivatives() -> None:
 def test_bounded_says_whether_the_function_is(name: str) -> None:
     entry = ACTIVATIONS[name]
     far = max(abs(float(v)) for x in (-1e9, 1e9) for v in jets(name, np.array([x]), FLOAT64)[0])
-    assert far <= entry.suprema(FLOAT64)[0] if entry.bounded else far > 1e3
+    assert entry.bounded == (far < 1e3)
+    assert far <= entry.suprema(FLOAT64)[0]
 
 
 @pytest.mark.usefixtures("registries")

@@ -149,10 +149,26 @@ def test_ramp_and_step_enclose_both_sides() -> None:
             x = arithmetic.array([value])
             assert arithmetic.step(x)[0] == expected
             assert arithmetic.ramp(x)[0] == max(value, 0.0)
+    assert not step.contains(-0.001)
+    assert not step.contains(1.001)
     nan = one(arb("nan"))
     assert not ar.ramp(nan)[0].is_finite()
     assert ar.step(nan)[0].contains(0)
     assert ar.step(nan)[0].contains(1)
+
+
+@given(st.integers(-24, 24), st.integers(0, 24))
+def test_ramp_and_step_of_a_ball_reach_its_ends_and_no_further(eighths: int, radius: int) -> None:
+    ball, middle = arb(eighths / 8, radius / 8), eighths / 8
+    (ramp,), (step,) = Ball(64).ramp(one(ball)), Ball(64).step(one(ball))
+    low, high = (float(arb(end).mid()) for end in (ball.lower(), ball.upper()))
+    for end in (low, middle, high):
+        assert ramp.contains(max(end, 0.0))
+        assert step.contains(end > 0)
+    assert not ramp.contains(-1e-6)
+    assert not ramp.contains(max(high, 0.0) + 1e-6)
+    assert step.is_exact() == (low > 0 or high <= 0)
+    assert (ramp == 0) == (high <= 0)
 
 
 def test_float64_functions_do_not_overflow_on_the_way() -> None:
@@ -259,6 +275,70 @@ def unsettled(ar: Any) -> np.ndarray:
     return ar.array([float(working_digits(ar))])
 
 
+@pytest.mark.parametrize(
+    ("arithmetic", "runs"),
+    [
+        (Multiprecision(1), [35, 70, 140, 280]),  # as if twenty digits were asked for
+        (Multiprecision(20), [35, 70, 140, 280]),
+        (Multiprecision(30), [45, 90, 180, 360]),
+        (Multiprecision(20, max_digits=35), [35]),
+        (Multiprecision(20, max_digits=69), [35]),
+        (Multiprecision(20, max_digits=70), [35, 70]),
+    ],
+)
+def test_multiprecision_doubles_its_digits_up_to_and_including_its_cap(arithmetic: Multiprecision, runs: list[int]) -> None:
+    seen: list[int] = []
+
+    def compute(ar: Any) -> np.ndarray:
+        if hasattr(ar, "digits"):
+            seen.append(ar.digits)
+        return unsettled(ar)
+
+    with pytest.raises(PrecisionError, match=f"at {runs[-1]} digits"):
+        arithmetic.evaluate(compute)
+    assert seen == runs
+
+
+def off_by(relative: Fraction | int, beside: Any) -> Callable[[Any], np.ndarray]:
+    """3, which mpmath has wrong by a share of it that the balls know; and `beside`, which the balls give in place of 0."""
+
+    def compute(ar: Any) -> np.ndarray:
+        if isinstance(ar, Ball):
+            return np.array([arb(3), beside], dtype=object)
+        three, zero = ar.array([3.0, 0.0])
+        return np.array([three + three * relative.numerator / relative.denominator, zero], dtype=object)
+
+    return compute
+
+
+def test_two_runs_agree_to_the_digits_asked_for_and_no_more_is_wanted() -> None:
+    for share, settles in ((Fraction(9, 10), True), (Fraction(11, 10), False)):
+        for sign in (-1, 1):
+            compute = off_by(sign * share / 10**20, arb(0))
+            if settles:
+                assert abs(exact(Multiprecision(20).evaluate(compute)[0]) / 3 - 1) <= Fraction(1, 10**20)
+            else:
+                with pytest.raises(PrecisionError):
+                    Multiprecision(20).evaluate(compute)
+
+
+def test_negligible_is_what_twice_the_digits_do_not_show_beside_the_largest() -> None:
+    with ctx.workprec(300):
+        unit = 3 * arb(10) ** -40
+        for share, settles in (("0.9", True), ("1.1", False)):
+            compute = off_by(0, arb(0, (unit * arb(share)).mid()))
+            if settles:
+                assert Multiprecision(20).evaluate(compute)[1] == 0
+            else:
+                with pytest.raises(PrecisionError):
+                    Multiprecision(20).evaluate(compute)
+
+
+def test_many_digits_are_proved_by_balls_at_their_cap() -> None:
+    (third,) = Multiprecision(9_000).evaluate(lambda ar: 1 / ar.array([3.0]))  # twice as many would be beyond it
+    assert abs(exact(third) * 3 - 1) <= Fraction(1, 10**9_000)
+
+
 def test_multiprecision_gives_up_at_its_cap() -> None:
     with pytest.raises(PrecisionError, match="max_digits=70"):
         Multiprecision(20, max_digits=70).evaluate(unsettled)
@@ -328,6 +408,11 @@ def test_ball_evaluate_encloses() -> None:
 )
 def test_ball_ladder_doubles_up_to_its_cap(arithmetic: Ball, expected: list[int]) -> None:
     assert list(arithmetic.ladder()) == expected
+
+
+@pytest.mark.parametrize(("bits", "most"), [(2, 4096), (256, 4096), (257, 16 * 257), (2080, 33_280), (2081, 33_280)])
+def test_the_cap_is_sixteen_times_the_bits_within_limits(bits: int, most: int) -> None:
+    assert Ball(bits).max_bits == most
 
 
 def test_ball_evaluate_climbs_until_a_proof_goes_through() -> None:
@@ -420,6 +505,18 @@ def test_answers_keep_their_digits_outside_the_evaluation() -> None:
 def test_construction_refuses(make: Callable[[], Arithmetic]) -> None:
     with pytest.raises(InputError):
         make()
+
+
+def test_construction_takes_both_ends() -> None:
+    for bits, most in ((2, 2), (2, 33_280), (33_280, 33_280)):
+        assert (Ball(bits, most).bits, Ball(bits, most).max_bits) == (bits, most)
+    assert MAX_BITS == 33_280
+    assert MAX_DIGITS * math.log2(10) <= MAX_BITS
+    for digits, most in ((1, 35), (20, 35), (10_000, 10_015), (10_000, 80_120)):  # three doublings of the largest first run
+        assert (Multiprecision(digits, most).digits, Multiprecision(digits, most).max_digits) == (digits, most)
+    for digits, most in ((10_000, 10_014), (10_000, 80_121), (10_001, 80_120)):
+        with pytest.raises(InputError):
+            Multiprecision(digits, most)
 
 
 def test_arithmetics_are_values() -> None:

@@ -28,6 +28,7 @@ from nntk_reference import (
     Network,
     PrecisionError,
     SingularSystemError,
+    SizeError,
     Verdict,
     eigenvalues,
     gauss_newton_nntk,
@@ -602,6 +603,30 @@ def test_step_is_linear_in_alpha(kind: str, problem: Example, exponent: int, alp
     except SingularSystemError:
         return
     assert (np.abs(times - once * 2.0**exponent) <= 2.0**20 * TINY["float64"] / EPS["float64"] ** -1).all()
+
+
+@either_step
+def test_alpha_is_one_unless_told_otherwise(kind: str) -> None:
+    net, X, y = sample_network(2, 1, beta=0.75, seed=2), np.array([[0.5], [-1.0]]), np.array([2.0, 1.0])
+    default, one = STEPS[kind](net, X, y, 1.0), STEPS[kind](net, X, y, 1.0, alpha=1.0)
+    assert np.array_equal(default.update, one.update)
+    assert one.update.any()
+
+
+@pytest.mark.parametrize(("arithmetic", "most"), [(FLOAT64, 20_000), (Ball(64), 2_000)], ids=str)
+def test_dense_matrices_that_are_too_large_are_refused_before_any_work(arithmetic: Arithmetic, most: int) -> None:
+    net = sample_network(most // 3 + 1, 1, beta=0.75, seed=0)
+    X, y = np.array([[0.5]]), np.array([1.0])
+    for call in (
+        lambda: hessian(net, X, y, arithmetic=arithmetic),
+        lambda: newton_step(net, X, y, 1.0, arithmetic=arithmetic),
+        lambda: gauss_newton_step(net, X, y, 1.0, arithmetic=arithmetic),
+        lambda: nntk(net, X, y, 1.0, arithmetic=arithmetic),
+    ):
+        with pytest.raises(SizeError, match=f"P = N\\(d\\+2\\) = {net.parameters}"):
+            call()
+    assert ntk(net, X, arithmetic=arithmetic).shape == (1, 1)  # what holds no such matrix goes on
+    assert gauss_newton_nntk(net, X, 1.0, arithmetic=arithmetic).shape == (1, 1)
 
 
 # --- large and small regularization ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nntk_reference import formulas
+from nntk_reference import FLOAT64, Ball, Multiprecision, Network, formulas
 
 
 class sigma2(sp.Function):
@@ -131,6 +131,40 @@ def test_gauss_newton_and_ntk_are_products_of_the_jacobian(symbolic: Symbolic) -
     ):
         assert ours.shape == expected.shape
         assert all(same(a, b) for a, b in zip(ours.flat, list(expected), strict=True))
+
+
+# --- states of networks, whose numbers are exact here ------------------------------------------------------------------------
+
+
+def numbers_of(ar: Any) -> type:
+    return type(ar.array([1.0])[0])
+
+
+@pytest.mark.parametrize("ar", [FLOAT64, Multiprecision(20), Ball(64)], ids=str)
+def test_the_state_is_that_of_the_network_at_the_inputs(ar: Any) -> None:
+    """z² with small integers: 2/4 and 3/2 are exact in binary; β = 1, so that N^(-β) is, too."""
+    c, w, eta, X = [3, -1], [[1, -2, 0], [0, 1, 3]], [1, -1], [[1, 1, 1], [2, 0, -1], [-3, 1, 2]]
+    s = formulas.state(ar, Network(c, w, eta, 1.0, "square", negative_control=True), np.array(X, dtype=float))
+    z = [[sum(a * b for a, b in zip(x, row, strict=True)) + shift for row, shift in zip(w, eta, strict=True)] for x in X]
+    assert s.scale == 0.5
+    assert s.c.tolist() == c
+    assert s.inputs.tolist() == [[*x, 1] for x in X]
+    assert s.value.tolist() == [[v * v for v in row] for row in z]
+    assert s.slope.tolist() == [[2 * v for v in row] for row in z]
+    assert s.curvature.tolist() == [[2, 2]] * 3
+    assert {type(v) for part in s[1:] for v in part.flat} == {numbers_of(ar)}  # no other numbers creep in
+
+
+@pytest.mark.parametrize("ar", [FLOAT64, Multiprecision(20), Ball(64)], ids=str)
+def test_regularization_is_e5_where_powers_are_exact(ar: Any) -> None:
+    for width, beta, expected in (
+        (16, 0.75, 0.75),
+        (16, 0.5, 3.0),
+        (16, 1.0, 0.1875),
+        (1, 0.75, 3.0),
+        (2**20, 0.75, 3 / 2**10),
+    ):
+        assert abs(formulas.regularization(ar, 3.0, width, beta) - expected) <= 1e-14 * expected
 
 
 # --- identities over the rationals -------------------------------------------------------------------------------------------

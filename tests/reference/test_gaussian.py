@@ -199,8 +199,11 @@ class Forced(gaussian._Series):
     def _enough_terms(self, half_width: float) -> int:
         return self.forced_terms or super()._enough_terms(half_width)
 
+    used_step = 0.0
+
     def _dyadic(self, h: float) -> float:  # type: ignore[override]
-        return self.forced_step or gaussian._Series._dyadic(h)
+        self.used_step = self.forced_step or gaussian._Series._dyadic(h)
+        return self.used_step
 
     @property
     def reach(self) -> float:
@@ -315,6 +318,77 @@ def test_hermite_values_and_their_normalization() -> None:
                 assert values[k].rel_accuracy_bits() > 80 or values[k].contains(0)
                 # Cramér's inequality, from which the nodes left out are bounded
                 assert abs(values[k] * normalize[k]) <= arb("1.09") * (arb(0.25 * n) ** 2 / 4).exp()
+
+
+@pytest.mark.parametrize("u", [0.25, 3.0, 10.0, 25.0])
+def test_hermite_values_are_as_accurate_as_the_sums_need(u: float) -> None:
+    """To the working precision of the bound |heₖ| ≤ 1.09 e^(u²/4), for all terms, though the recurrence loses digits."""
+    K, bits = 1000, 64
+    series = Forced(activation("tanh"), *pairs(inputs_of([[0.0]])), bits)
+    with ctx.workprec(bits + 40):
+        allowed = arb("1.09") * (arb(u) ** 2 / 4).exp() * arb(2) ** (-bits - 40)
+        values = series._hermite(u, K)
+        assert len(values) == K + 1
+        assert all(v.rad() * scale <= allowed for v, scale in zip(values, series._inverse_root_factorials(K), strict=True))
+
+
+@given(st.floats(1e-30, 4.0))
+def test_steps_are_rounded_down_to_numbers_whose_multiples_are_exact(h: float) -> None:
+    rounded = gaussian._Series._dyadic(h)
+    assert h * (15 / 16 if h > 2**-8 else 1 / 2) < rounded <= h
+    mantissa, _ = math.frexp(rounded)
+    assert (mantissa * 2**15).is_integer()  # times a number of nodes below 2^38 it is a float64
+
+
+@pytest.mark.parametrize(
+    ("terms", "hope"), [(160_000, 0.0), (153_000, 2 * 2**0.5), (77_000, 2 * 2**0.5), (76_000, 2 * 2**0.5 + 4), (9_000, None)]
+)
+def test_an_estimate_hopes_for_twice_the_bits_that_the_work_left_can_gain(terms: int, hope: float | None) -> None:
+    """√2 times as many in each doubling of K up to K^(3/2) = 6·10⁷, K = 153 262: one from 76 631, two from 38 315."""
+    series = Forced(activation("tanh"), *pairs(inputs_of([[0.0]])), 60)
+    if hope is None:  # five of them
+        hope = sum(2 * 2 ** (k / 2) for k in range(1, 6))
+    for gain in (arb(2), arb(1000)):
+        for share, settles in ((-0.01, True), (0.01, False)):
+            assert series._can_settle(gain, (gain.log() * (hope + share)).exp(), terms) is settles
+    assert series._can_settle(arb("inf"), arb(10) ** 300, terms)  # nothing is known after the first two runs
+
+
+# ------------------------------------------------------------------------------------- as accurate as asked for, and the work
+
+SWEEP = {  # x̃ of two inputs: near 1, nearly parallel, small and nearly parallel, tiny, of sizes far apart
+    "one": [[0.5, 1.0], [-1.0, 1.0]],
+    "parallel": [[0.5, 0.02], [-1.0, 0.02]],
+    "close": [[0.02, 1.0], [0.01, 1.0]],
+    "tiny": [[0.02, 0.02], [0.01, 0.02]],
+    "apart": [[3.0, 1.0], [0.1, 0.05]],
+}
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16, 32])
+@pytest.mark.parametrize("name", WITH_STRIP)
+def test_errors_are_below_what_was_asked_for(name: str, bits: int) -> None:
+    """Few bits most of all, where a constant that was left out would count."""
+    for points in SWEEP.values():
+        assert worst(expectations(activation(name), Ball(200).array(points), bits, closed_form=False)) <= 2.0**-bits
+
+
+@pytest.mark.parametrize("case", ["one", "parallel", "close"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "softplus"])
+def test_with_half_of_the_terms_or_fewer_nodes_errors_would_be_larger(name: str, case: str) -> None:
+    """What was spent was needed but for half of the terms, a third of the nodes in an interval, or of the interval's square."""
+    bits, inputs = 48, Ball(200).array(SWEEP[case])
+    with ctx.workprec(bits + 40):
+        series = Forced(activation(name), *pairs(inputs), bits)
+        series.proved()
+        terms, step, reach = series.terms, series.used_step, series.reach
+        assert step > 0
+        for choice in ({"terms": terms // 2}, {"step": 1.5 * step}, {"reach": reach / math.sqrt(1.5)}):
+            less = Forced(activation(name), *pairs(inputs), bits)
+            for part, value in choice.items():
+                setattr(less, f"forced_{part}", value)
+            radius = max(float(v.rad()) for part in less.proved() for v in part)
+            assert radius > 2.0**-bits, choice
 
 
 # --------------------------------------------------------------------------------------------------------------- refusals

@@ -35,6 +35,7 @@ from nntk_reference import (
     enclose_limit_ntk,
     gradient_descent_trajectory,
     inertia,
+    infinite,
     limit_nntk,
     limit_ntk,
     limit_spectrum,
@@ -42,7 +43,8 @@ from nntk_reference import (
     ntk,
     sample_network,
 )
-from nntk_reference.arithmetic import Array
+from nntk_reference.arithmetic import MAX_BITS, Array, NotProved
+from nntk_reference.infinite import _deliver, _missing_bits
 from tests.tolerances import THRESHOLD
 
 EPS = 2.0**-52
@@ -286,6 +288,135 @@ def test_a_spectrum_past_the_cap_is_refused() -> None:
     # (x·x')²-type kernels have finite rank: zero is never proved, and never returned
     with pytest.raises(PrecisionError):
         limit_spectrum(np.linspace(0, 1, 8)[:, None], "square", Ball(64, max_bits=256))
+
+
+# ----------------------------------------------------------------------------------------------- how precision is raised
+
+
+def losing(lost: int, seen: list[int], value: float = math.pi) -> Callable[[int], Array]:
+    """π or so, of which an enclosure at any number of bits misses the last `lost`."""
+
+    def enclose(bits: int) -> Array:
+        seen.append(bits)
+        return np.array([arb(1), arb(value, abs(value) * arb(2) ** (lost - bits))], dtype=object)
+
+    return enclose
+
+
+@pytest.mark.parametrize("lost", [13, 40])
+def test_one_more_run_makes_good_what_a_first_has_lost(lost: int) -> None:
+    for arithmetic, wanted in ((FLOAT64, 56), (Multiprecision(40), 135)):  # 40 log₂10 = 132.9, and two for the rounding
+        seen: list[int] = []
+        one, value = _deliver(arithmetic, losing(lost, seen))
+        assert (one, value) == (1, math.pi)
+        assert len(seen) == 2
+        assert wanted + lost <= seen[-1] <= wanted + lost + 24
+
+
+def test_what_is_known_well_enough_is_computed_once() -> None:
+    for arithmetic, first in ((FLOAT64, 56 + 12), (Multiprecision(40), 135 + 12)):
+        seen: list[int] = []
+        _deliver(arithmetic, losing(5, seen))
+        assert len(seen) == 1
+        assert seen[0] <= first
+    for relative in (False, True):
+        seen = []
+        _deliver(Ball(70), losing(-3, seen), relative=relative)
+        assert seen == [70]  # the bits asked for
+    seen = []
+    assert _deliver(Ball(70), losing(60, seen))[1].rad() > 2.0**-12  # as it is, unless its own size is what counts
+    assert seen == [70]
+
+
+def test_the_cap_is_tried_before_giving_up_and_nothing_beyond() -> None:
+    seen: list[int] = []
+    assert _deliver(Ball(64, max_bits=100), losing(33, seen), relative=True)[1].rel_accuracy_bits() >= 64
+    assert seen == [64, 100]
+    seen = []
+    with pytest.raises(PrecisionError, match=r"64 correct bits within 100 working bits, got \d bits missing at 100 working"):
+        _deliver(Ball(64, max_bits=100), losing(40, seen), relative=True)
+    assert seen == [64, 100]
+    for arithmetic, cap in ((FLOAT64, 4096), (Multiprecision(20), 4096), (Multiprecision(100), 16 * 335)):
+        seen = []
+        with pytest.raises(PrecisionError, match=f"within {cap} working bits"):
+            _deliver(arithmetic, losing(10**4, seen))
+        assert seen[-1] == cap == max(seen)
+
+
+def test_what_is_not_proved_is_tried_with_twice_the_bits() -> None:
+    seen: list[int] = []
+
+    def enclose(bits: int) -> Array:
+        seen.append(bits)
+        raise NotProved("no sign")
+
+    with pytest.raises(PrecisionError, match="got no sign"):
+        _deliver(FLOAT64, enclose)
+    assert all(2 * a <= b for a, b in itertools.pairwise(seen[:-1]))
+    assert seen[-1] == 4096
+
+
+def test_enclosures_are_worked_at_the_precision_of_their_run() -> None:
+    def enclose(bits: int) -> Array:
+        assert ctx.prec >= min(MAX_BITS, bits + 32)
+        return np.array([arb(1) / 3], dtype=object)
+
+    for bits in (64, 1000):
+        assert _deliver(Ball(bits), enclose, relative=True)[0].rel_accuracy_bits() >= bits
+    assert _deliver(Ball(MAX_BITS), enclose)[0].rel_accuracy_bits() >= MAX_BITS - 2
+
+
+def test_entries_that_contain_zero_are_zeros_but_in_balls() -> None:
+    tiny = np.array([[arb(1), arb(0, 2.0**-200)]], dtype=object)
+    for arithmetic in (FLOAT64, Multiprecision(20)):
+        found = _deliver(arithmetic, lambda bits: tiny)
+        assert found.shape == (1, 2)
+        assert (found[0, 0], found[0, 1]) == (1, 0)
+        with pytest.raises(PrecisionError):  # a spectrum's entries have a size of their own
+            _deliver(arithmetic, lambda bits: tiny, relative=True)
+    assert _deliver(Ball(64), lambda bits: tiny)[0, 1].rad() > 0
+
+
+def test_bits_are_missing_where_the_worst_entry_misses_them() -> None:
+    with ctx.workprec(400):
+        good, bad, none = arb(1, 2.0**-60), arb(1, 2.0**-11), arb(0, 1)
+        have = [v.rel_accuracy_bits() for v in (good, bad)]
+        for balls, wanted, missing in (
+            ([good, arb(3)], 50, 0),
+            ([good, arb(0)], 60, 60 - have[0]),
+            ([bad, good], 40, 40 - have[1]),
+            ([good, bad], 40, 40 - have[1]),
+            ([good, none], 40, 40),
+            ([good, none], 0, 0),
+            ([bad], 5, 0),
+        ):
+            assert _missing_bits(np.array(balls, dtype=object), wanted, relative=True) == missing
+        with pytest.raises(NotProved, match="not finite"):
+            _missing_bits(np.array([good, arb("nan")], dtype=object), 0, relative=False)
+
+
+def test_a_spectrum_down_to_the_smallest_normal_number_is_handed_out() -> None:
+    for smallest, held in ((2.0**-1022, True), (2.0**-1022 * (1 - 2.0**-52), False)):
+        balls = np.array([arb(1), arb(smallest)], dtype=object)
+        if held:
+            assert _deliver(FLOAT64, lambda bits, balls=balls: balls, relative=True)[1] == smallest
+        else:
+            with pytest.raises(RangeError, match=r"2\.3e-308"):
+                _deliver(FLOAT64, lambda bits, balls=balls: balls, relative=True)
+    assert _deliver(FLOAT64, lambda bits: np.array([arb(1), arb(0)], dtype=object), relative=True)[1] == 0
+
+
+def test_a_kernel_has_128_bits_unless_told_otherwise() -> None:
+    for a, b in zip(enclose_limit_ntk(X[:2]).kernel.flat, enclose_limit_ntk(X[:2], "tanh", bits=128).kernel.flat, strict=True):
+        assert (a.mid(), a.rad()) == (b.mid(), b.rad())
+
+
+@pytest.mark.parametrize("function", [limit_trajectory, gradient_descent_trajectory])
+def test_a_million_steps_are_the_most(function: Callable[..., Array], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infinite, "_iterate", lambda step, y, start, steps: np.array([arb(steps)], dtype=object))
+    assert function(X, Y, 1.0, 10**6)[0] == 10**6
+    with pytest.raises(InputError, match="steps"):
+        function(X, Y, 1.0, 10**6 + 1)
 
 
 # ------------------------------------------------------------------------------------------------------------- invariances
@@ -575,8 +706,6 @@ def test_factors_that_vanish_do_not_climb_the_ladder() -> None:
 @pytest.mark.parametrize("wanted", [4, 30])
 def test_what_counts_as_zero_is_small_beside_the_largest(wanted: int) -> None:
     """An entry that contains zero is one from 4^-bits of the largest downwards, and not ten times further up."""
-    from nntk_reference.infinite import _missing_bits
-
     with ctx.workprec(200):
         limit = 3 * arb(4) ** -wanted
         for radius, missing in ((limit * 0.99, False), (limit * 1.5, True)):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nntk_reference import LAWS, InitialLaw, OutputLaw, limit_ntk, register_law, sample_network
+from nntk_reference import LAWS, InitialLaw, InputError, OutputLaw, limit_ntk, register_law, sample_network
+from nntk_reference.laws import initial_law
 
 COUNT = 200_000
 DEVIATIONS = 6.0
@@ -92,6 +96,42 @@ def test_one_entry_makes_a_new_law_work() -> None:
     assert LAWS["a half"] is entry
     assert InitialLaw("a half").output is entry
     assert sample_network(3, 1, beta=0.75, seed=0, law=InitialLaw("a half")).c.tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(("wrong", "offered"), [("unifrm", "uniform"), ("Normal", "normal"), ("zzz", None), (3, None)])
+def test_an_unknown_law_is_refused_with_the_nearest(wrong: Any, offered: str | None) -> None:
+    for argument, call in (("law.c", partial(InitialLaw, wrong)), ("law", partial(initial_law, wrong))):
+        with pytest.raises(InputError, match="one of uniform, rademacher, normal") as caught:
+            call()
+        assert caught.value.argument == argument
+        assert caught.value.got == repr(wrong) + (f" (did you mean {offered!r}?)" if offered else "")
+
+
+def test_a_law_or_its_name_is_taken() -> None:
+    law = InitialLaw("normal", 0.5, 2.0)
+    assert initial_law(law) is law
+    assert initial_law("normal") == InitialLaw("normal", 1.0, 1.0)
+
+
+def test_scales_are_positive_floats() -> None:
+    law = InitialLaw(w_scale=2, eta_scale=np.float32(0.5))  # type: ignore[arg-type]
+    assert [type(v) for v in (law.w_scale, law.eta_scale)] == [float, float]
+    for name in ("w_scale", "eta_scale"):
+        for value in (0.0, -1.0, math.inf):
+            with pytest.raises(InputError) as caught:
+                InitialLaw(**{name: value})
+            assert caught.value.argument == f"law.{name}"
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_law_is_entered_once_under_a_name() -> None:
+    for name in ("uniform", "", None, 3):
+        with pytest.raises(InputError, match="not yet in use") as caught:
+            register_law(dataclasses.replace(LAWS["uniform"], name=name))  # type: ignore[arg-type]
+        assert caught.value.argument == "law"
+    for other in (None, "uniform", OutputLaw):
+        with pytest.raises(InputError, match="an OutputLaw"):
+            register_law(other)
 
 
 def test_the_registry_is_left_as_it_was() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from flint import arb, ctx, fmpq, fmpq_mat, fmpq_poly
+from flint import arb, arb_mat, ctx, fmpq, fmpq_mat, fmpq_poly
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -502,11 +502,54 @@ def test_pivots_are_reported_where_a_column_is_empty() -> None:
         ([[-2.0, 1.0], [1.0, -2.0]], (2, 0)),
         ([[1.0, 2.0], [2.0, 1.0]], (1, 1)),
         ([[0.0, 2.0], [2.0, 0.0]], (1, 1)),
+        ([[0.75, 0.5], [0.5, 0.5]], (0, 2)),  # determinants of 1/8 and -1/8
+        ([[-0.75, 0.5], [0.5, -0.5]], (2, 0)),
+        ([[0.25, 0.5], [0.5, 0.5]], (1, 1)),
+        ([[0.5]], (0, 1)),
+        ([[-0.5]], (1, 0)),
     ],
 )
 def test_signs_of_a_pivot(block: list[list[float]], signs: tuple[int, int]) -> None:
     """Definite 2×2 blocks, too, though Bunch and Kaufman's rule never picks one."""
     assert linalg._block_signs(Ball(64).array(block)) == signs
+
+
+def test_the_threshold_makes_two_single_pivots_and_one_double_grow_alike() -> None:
+    """Bunch and Kaufman's α: entries grow by at most 1 + 1/α in a step of a 1×1 pivot, 1 + 2/(1-α) in one of a 2×2."""
+    alpha = linalg._ALPHA
+    assert (1 + 1 / alpha) ** 2 == pytest.approx(1 + 2 / (1 - alpha), rel=16 * EPS)
+
+
+PIVOTS = [
+    # |a₁₁| ≥ αλ, λ the largest below it
+    ("its diagonal entry", [[0.65, 1, 0], [1, 0, 0], [0, 0, 1]], [0, 1, 2], 1),
+    ("its diagonal entry, beside the larger of two", [[0.65, 0.5, 1], [0.5, 9, 0], [1, 0, 9]], [0, 1, 2], 1),
+    # less, but |a₁₁|σ ≥ αλ², σ the largest off the diagonal in the row of λ
+    ("its diagonal entry, beside a row that is larger still", [[0.5, 1, 0], [1, 9, 1.3], [0, 1.3, 0]], [0, 1, 2], 1),
+    # less, but |aᵣᵣ| ≥ ασ
+    ("the diagonal entry of that row", [[0.5, 1, 0], [1, 0.81, 1.25], [0, 1.25, 9]], [1, 0, 2], 1),
+    ("the diagonal entry of that row, λ itself its largest", [[0.1, 0, 1], [0, 9, 0], [1, 0, -0.65]], [2, 1, 0], 1),
+    # less
+    ("both", [[0.5, 1, 0], [1, 0.79, 1.25], [0, 1.25, 9]], [0, 1, 2], 2),
+    ("both, the second fetched", [[0.1, 0, 1], [0, 9, 0], [1, 0, -0.63]], [0, 2, 1], 2),
+]
+
+
+@pytest.mark.parametrize(("rows", "perm", "size"), [case[1:] for case in PIVOTS], ids=[case[0] for case in PIVOTS])
+def test_the_first_pivot_is_the_one_of_bunch_and_kaufman(rows: list[list[float]], perm: list[int], size: int) -> None:
+    """Golub and Van Loan, 4.4.4; α = 0.6404."""
+    factors = linalg.ldl(Ball(64).array(rows), Ball(64).magnitude)
+    assert factors.blocks[0] == slice(0, size)
+    assert factors.perm[0] == perm[0]
+    assert size == 1 or factors.perm[1] == perm[1]
+
+
+def test_of_wide_diagonal_entries_the_largest_may_have_a_sign() -> None:
+    wide = np.full((3, 3), arb(0), dtype=object)
+    for k, ball in enumerate((arb(0, 1), arb(1, 2), arb(-5, 2))):
+        wide[k, k] = ball
+    assert inertia(wide) == (1, 0, 0, 2)
+    assert positive_definite(wide) is Verdict.REFUTED
 
 
 @given(integer_matrices())
@@ -609,6 +652,88 @@ def test_cholesky_factors_exactly_the_positive_definite(A: Array) -> None:
         assert all(product[i, j].contains(definite[i, j]) for j in range(len(A)))
     factor = cholesky(A, Ball(64, max_bits=256))
     assert (factor is not None) == (Spectrum(A).counts()[2] == len(A))
+
+
+# ------------------------------------------------------------------------------------------------- balls that have radii
+
+
+def test_radii_as_small_as_twice_the_bits_can_tell_are_told() -> None:
+    """Determinants of 3·2^-100 and 3·2^-150, with smaller radii: more than 64 bits show, and more than 128."""
+    close, far = (np.array([[arb(3), arb(1)], [arb(1), arb(0)]], dtype=object) for _ in range(2))
+    with ctx.workprec(400):
+        close[1, 1] = arb((arb(1) / 3 + arb(2) ** -100).mid(), arb(2) ** -120)
+        far[1, 1] = arb((arb(1) / 3 + arb(2) ** -150).mid(), arb(2) ** -170)
+    for matrix, verdict in ((close, Verdict.HOLDS), (far, Verdict.UNDECIDED)):
+        assert positive_definite(matrix, Ball(64)) is verdict
+        assert (cholesky(matrix, Ball(64)) is not None) == (verdict is Verdict.HOLDS)
+        assert positive_definite(matrix, Ball(64, max_bits=80)) is Verdict.UNDECIDED  # the cap is one for them, too
+    assert positive_definite(far, Ball(128)) is Verdict.HOLDS
+
+
+def test_a_matrix_is_exact_or_not_entry_by_entry() -> None:
+    """One entry with a radius, last: precision is not raised, and what is undecided comes at once."""
+    wide = Ball(64).array(np.ones((2, 2)))
+    assert linalg._ladder(Ball(64), wide) == list(Ball(64).ladder())
+    assert linalg._ladder(Ball(64), np.ones((2, 2)), wide) == list(Ball(64).ladder())
+    wide[1, 1] = arb(1, 2.0**-30)
+    for data in ((wide,), (np.ones((2, 2)), wide), (wide, np.ones((2, 2)))):
+        assert linalg._ladder(Ball(64), *data) == [128]
+        assert linalg._ladder(Ball(64, max_bits=100), *data) == [100]
+
+
+# ------------------------------------------------------------------------------------------------------- Jacobi rotations
+
+
+@pytest.mark.parametrize("bits", [64, 128, 512])
+def test_rotations_from_lapacks_basis_converge_quadratically(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    """From 2^-50 or so each sweep squares what is left, until 2^-bits; an indefinite matrix with eigenvalues far apart."""
+    seen: list[tuple[arb, arb]] = []
+    rotation = linalg._rotation
+
+    def counted(*entries: arb) -> tuple[arb, arb]:
+        seen.append(rotation(*entries))
+        return seen[-1]
+
+    monkeypatch.setattr(linalg, "_rotation", counted)
+    n = 6
+    A = np.random.default_rng(4).standard_normal((n, n))
+    A = A + A.T + np.diag(np.arange(-3.0, 3.0) * 8)
+    with ctx.workprec(bits):
+        Q = linalg._jacobi(Ball(bits).array(A))
+        assert len(Q) == n
+    sweeps = math.ceil(math.log2(bits / 40)) + 1
+    assert len(seen) <= sweeps * n * (n - 1) // 2
+    assert all(abs(s) <= c for c, s in seen)  # the smaller of the two angles
+
+
+@pytest.mark.parametrize("tau", [-3.0, -1.0, -0.25, 0.0, 0.25, 1.0, 3.0])
+def test_a_rotation_annihilates_by_the_smaller_angle(tau: float) -> None:
+    """[[c, -s], [s, c]] [[p, t], [t, q]] [[c, s], [-s, c]] is diagonal for q = p + 2tτ; and |tan| ≤ 1."""
+    p, t = arb(5), arb(-2)
+    q = p + 2 * t * tau
+    with ctx.workprec(200):
+        c, s = linalg._rotation(p, q, t)
+        assert c.is_exact()
+        assert s.is_exact()
+        assert abs(c * c + s * s - 1) < arb(2) ** -190
+        assert abs(c * s * (p - q) + (c * c - s * s) * t) < arb(2) ** -190
+        assert 0 < abs(s) <= c * (1 + arb(2) ** -190)
+
+
+@pytest.mark.parametrize("bits", [64, 200, 1000])
+def test_the_start_is_orthogonal_to_the_precision_and_nearly_diagonalizes(bits: int) -> None:
+    A = wilkinson(7)
+    with ctx.workprec(bits):
+        middle = Ball(bits).array(2.0**600 * A).tolist()  # whatever the scale
+        Q = linalg._orthogonal_start(middle)
+        G, R = np.array((Q.transpose() * Q).tolist()), np.array((Q.transpose() * arb_mat(middle) * Q).tolist())
+        for i in range(7):
+            for j in range(7):
+                assert abs(G[i, j] - int(i == j)).mid() < 49 * arb(2) ** (3 - bits)
+                if i != j:
+                    assert abs(R[i, j]).mid() < arb(2) ** 600 * arb(2) ** -40
+    with ctx.workprec(bits):
+        assert linalg._orthogonal_start([[arb(0)] * 2] * 2) == arb_mat(2, 2, [1, 0, 0, 1])
 
 
 # ------------------------------------------------------------------------------------------------------------------- solve

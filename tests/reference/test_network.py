@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nntk.strategies import networks, problems
-from nntk_reference import InputError, Multiprecision, Network, newton_step, outputs, sample_network
+from nntk_reference import (
+    InitialLaw,
+    InputError,
+    Multiprecision,
+    Network,
+    UnknownActivationError,
+    newton_step,
+    outputs,
+    sample_network,
+    scaling_exponent,
+)
 
 Example = tuple[Network, np.ndarray, np.ndarray, float]
 
@@ -149,6 +159,52 @@ def test_from_theta_takes_what_the_class_takes() -> None:
             Network.from_theta([[1.0, 2.0, 3.0]], beta)
 
 
+@pytest.mark.parametrize("columns", [1, 2])
+def test_from_theta_wants_a_weight_in_each_row(columns: int) -> None:
+    with pytest.raises(InputError, match=rf"at least one entry of w, got shape \(3, {columns}\)") as caught:
+        Network.from_theta(np.ones((3, columns)), 0.75)
+    assert caught.value.argument == "theta"
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_beta_lies_between_its_ends_which_only_a_negative_control_may_take() -> None:
+    for beta in (math.nextafter(0.5, 1), 0.75, math.nextafter(1, 0)):
+        assert scaling_exponent(beta) == scaling_exponent(beta, negative_control=True) == beta
+    for end in (0.5, 1.0, 1):
+        assert scaling_exponent(end, negative_control=True) == end
+        with pytest.raises(InputError, match="only with negative_control=True"):
+            scaling_exponent(end)
+    for beta in (math.nextafter(0.5, 0), math.nextafter(1, 2), 0.0, -0.75):
+        for control in (False, True):
+            with pytest.raises(InputError, match="1/2 < beta < 1, got"):
+                scaling_exponent(beta, negative_control=control)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "argument"),
+    [
+        (([], [[1.0]], [1.0]), "c"),
+        (([[1.0]], [[1.0]], [1.0]), "c"),
+        (([1.0, 2.0], [[1.0]], [1.0, 2.0]), "w"),
+        (([1.0], [1.0], [1.0]), "w"),
+        (([1.0], [[]], [1.0]), "w"),
+        (([1.0, 2.0], [[1.0], [2.0]], [1.0]), "eta"),
+        (([1.0], [[1.0]], [[1.0]]), "eta"),
+    ],
+)
+def test_parameters_of_other_shapes_are_refused(parameters: tuple[Any, Any, Any], argument: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Network(*parameters, 0.75)
+    assert caught.value.argument == argument
+
+
+def test_an_unknown_activation_is_refused() -> None:
+    with pytest.raises(UnknownActivationError):
+        Network([1.0], [[1.0]], [1.0], 0.75, "tahn")
+
+
 # --- sampling ----------------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +228,35 @@ def test_a_generator_is_advanced_and_the_global_ones_are_not() -> None:
     assert np.array_equal(before["state"]["key"], after["state"]["key"])
     assert before["state"]["pos"] == after["state"]["pos"]
     assert random.getstate() == python_before
+
+
+@pytest.mark.parametrize(("argument", "value"), [("seed", -1), ("seed", 2**63), ("seed", 1.0), ("width", 0), ("dim", 0)])
+def test_what_cannot_be_drawn_is_refused(argument: str, value: Any) -> None:
+    options = {"width": 2, "dim": 1, "beta": 0.75, "seed": 2**63 - 1}
+    assert sample_network(**options).width == 2  # type: ignore[arg-type]
+    with pytest.raises(InputError) as caught:
+        sample_network(**(options | {argument: value}))
+    assert caught.value.argument == argument
+
+
+def test_draws_come_in_the_order_of_the_parameters_with_the_scales_of_their_law() -> None:
+    rng = np.random.default_rng(9)
+    c, w, eta = rng.standard_normal(5), 0.25 * rng.standard_normal((5, 2)), 3.0 * rng.standard_normal(5)
+    net = sample_network(5, 2, beta=0.75, seed=9, law=InitialLaw("normal", 0.25, 3.0))
+    assert equal(net, Network(c, w, eta, 0.75))
+
+
+def test_networks_are_tanh_and_no_controls_unless_told_otherwise() -> None:
+    for net in (
+        sample_network(2, 1, beta=0.75, seed=0),
+        Network.from_theta([[1.0, 2.0, 3.0]], 0.75),
+        Network([1], [[1]], [1], 0.75),
+    ):
+        assert (net.activation, net.negative_control) == ("tanh", False)
+    with pytest.raises(InputError, match="beta"):
+        sample_network(2, 1, beta=1.0, seed=0)
+    with pytest.raises(InputError, match="beta"):
+        Network([1.0], [[1.0]], [1.0], 1.0)
 
 
 def test_options_reach_the_network() -> None:

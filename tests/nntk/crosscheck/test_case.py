@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +13,17 @@ import pytest
 import nntk_accelerated
 import nntk_reference
 from nntk.crosscheck import CHECKS, PROFILES
+from nntk.crosscheck import case as module
 from nntk.crosscheck.case import (
     EPS,
     THRESHOLD,
     Case,
+    Objective,
+    Point,
     Target,
     activations,
     case,
+    case_at,
     family,
     ladder,
     normal_data,
@@ -26,7 +32,7 @@ from nntk.crosscheck.case import (
 )
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import subject
-from nntk_reference import gauss_newton_step, newton_step
+from nntk_reference import FLOAT64, gauss_newton_step, newton_step
 from nntk_reference.arithmetic import Array
 from tests.nntk import optimizers
 
@@ -54,6 +60,121 @@ def test_the_targets_are_the_references_steps() -> None:
     for target, step in ((at.start.newton, newton_step), (at.start.gauss_newton_target, gauss_newton_step)):
         expected = step(net, objective.X, objective.y, 1.0).update.reshape(-1)
         assert target.error(expected) <= target.limit("float64")
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_the_damping_of_a_definite_case_is_twice_what_is_needed_and_some_of_the_scaling_formula(dtype: str) -> None:
+    """2 max|λ(S)| + N^(1-2β)/10, rounded to the dtype."""
+    for at in ladder("definite", 1, dtype, 4):
+        largest = float(np.abs(np.linalg.eigvalsh(at.start.residual_hessian)).max())
+        expected = 2 * largest + 0.1 * len(at.theta) ** (1 - 2 * at.objective.beta)
+        assert at.objective.damping == pytest.approx(expected, rel=2 * EPS[dtype] + 1e-12)
+
+
+@pytest.mark.parametrize("kind", ["indefinite", "ascent"])
+def test_the_damping_of_an_indefinite_case_is_far_from_singular(kind: str) -> None:
+    """No damping of 2 % … 90 % of -λ_min leaves the spectra of A and D much farther from 0."""
+    for at in ladder(kind, 1, "float64", 5):
+        spectra = np.concatenate([np.linalg.eigvalsh(M) for M in (at.start.hessian, at.start.residual_hessian)])
+        lowest = -float(np.linalg.eigvalsh(at.start.hessian)[0])
+        assert 0.02 * (1 - 1e-9) <= at.objective.damping / lowest <= 0.9 * (1 + 1e-9)
+        gap = float(np.abs(spectra + at.objective.damping).min())
+        assert gap > 1e-3 * at.start.matrix_size
+        if kind == "indefinite":
+            best = max(float(np.abs(spectra + share * lowest).min()) for share in np.geomspace(0.02, 0.9, 2000))
+            assert 0.8 * best <= gap <= best * (1 + 1e-9) + 1e-3 * best
+        else:
+            step, g = at.start.newton.step, at.start.gradient
+            assert step @ g > 0.05 * float(np.linalg.norm(step) * np.linalg.norm(g))
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_a_nearly_singular_case_is_so_by_half_the_digits_and_its_blocks_are_not(dtype: str) -> None:
+    for at in ladder("nearly singular", 1, dtype, 5):
+        smallest = float(np.abs(np.linalg.eigvalsh(at.start.newton.matrix)).min())
+        assert 0.5 < smallest / (math.sqrt(EPS[dtype]) * at.start.matrix_size) < 2
+        assert np.abs(np.linalg.eigvalsh(at.start.blocks)).min() > 0.5e-3 * at.start.matrix_size
+
+
+def stub(lowest: float, block: float, size: float) -> Any:
+    """A point of H = diag(lowest, 1e6) and S = diag(block, 1e6)."""
+    return SimpleNamespace(
+        hessian=np.diag([lowest, 1e6]),
+        residual_blocks=np.array([[block]]),
+        matrix_size=size,
+        gradient=np.array([1.0, 1.0]),
+    )
+
+
+def test_no_case_is_made_nearer_to_singular_than_a_thousandth() -> None:
+    """With λ_min(H) = -1 the best damping is the smallest, 0.02, 0.98 from singular; or, with λ(S) = -1/2, 0.48 from it."""
+    for block, gap in ((1e6, 0.98), (-0.5, 0.48)):
+        assert module._between(stub(-1.0, block, 1e3 * gap * 0.9999), uphill=False) == pytest.approx(0.02)
+        assert module._between(stub(-1.0, block, 1e3 * gap * 1.0001), uphill=False) is None
+    for lowest, made in ((-1.0001, True), (-0.9999, False)):
+        assert (module._nearly_singular(stub(lowest, 1e6, 1e3), "float64") is not None) == made
+    for block, made in ((-8.9999, True), (-9.0001, False)):  # from λ = -10, of a size of 1000
+        assert (module._nearly_singular(stub(-10.0, block, 1e3), "float64") is not None) == made
+
+
+def test_a_case_at_a_point_is_of_the_kind_that_it_is() -> None:
+    for kind in ("definite", "indefinite"):
+        at = ladder(kind, 0, "float64", 3)[1]
+        again = case_at(at.objective, at.theta, "here")
+        assert (again.kind, again.source) == (kind, "here")
+        assert np.array_equal(again.theta, at.theta)
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_a_family_is_damped_by_the_scaling_formula(dtype: str) -> None:
+    data = normal_data(2, 4, 3, dtype)
+    for width, beta in ((4, 0.75), (32, 0.6)):
+        at = family(width, *data, seed=3, dtype=dtype, beta=beta)
+        assert at.theta.shape == (width, 4)
+        assert at.objective.damping == pytest.approx(width ** (1 - 2 * beta), rel=EPS[dtype])
+        assert (at.kind == "indefinite") == (at.start.negative > 0)
+        assert at.objective.X is data[0]
+        assert at.objective.y is data[1]
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_normal_data_are_normal_and_held_by_the_dtype(dtype: str) -> None:
+    X, y = normal_data(3, 4000, 1, dtype)
+    assert X.shape == (4000, 3)
+    assert y.shape == (4000,)
+    for values in (X.ravel(), y):
+        assert np.array_equal(values, values.astype(dtype))
+        # six standard deviations of the mean of v, v² and v⁴, whose variances are 1, 2 and 96
+        for power, mean, variance in ((1, 0, 1), (2, 1, 2), (4, 3, 96)):
+            assert abs((values**power).mean() - mean) <= 6 * math.sqrt(variance / len(values))
+    assert not np.array_equal(X, normal_data(3, 4000, 2, dtype)[0])
+
+
+def test_a_ladder_has_so_many_cases_evenly_spread_and_none_narrower_than_asked_for() -> None:
+    cases = ladder("definite", 0, "float64")
+    assert cases[0].size == (3, 1)
+    assert {at.objective.X.shape[1] for at in cases} == {1, 2, 3, 4}
+    assert {len(at.theta) < len(at.objective.y) for at in cases} == {True, False}
+    few = [at.size for at in ladder("definite", 0, "float64", 3)]
+    assert [few[0], few[-1]] == [cases[0].size, cases[-1].size]
+    assert len(few) == 3
+    assert len(ladder("definite", 0, "float64", 12)) == len(ladder("definite", 0, "float64", 13)) == len(cases)
+    wide = ladder("definite", 0, "float64", least=4)
+    assert [at.size for at in wide] == [at.size for at in cases if len(at.theta) >= 4]
+    assert [at.size for at in ladder("indefinite", 0, "float64")] == [at.size for at in cases if len(at.theta) >= 2]
+
+
+def test_the_residual_of_a_case_is_as_large_as_asked_for() -> None:
+    one, ten = (case("definite", 4, 2, 6, "tanh", seed=2, residual=size) for size in (1.0, 10.0))
+    np.testing.assert_allclose(ten.start.residual, 10 * one.start.residual, rtol=1e-12)
+    assert 0.1 < np.linalg.norm(one.start.residual) / math.sqrt(6) < 3
+
+
+def test_a_case_says_what_it_is() -> None:
+    at = case("definite", 4, 2, 6, "erf", seed=2)
+    assert str(at).startswith("N = 4, d = 2, M = 6, erf, ")
+    assert str(at).endswith(", definite")
+    assert at.size == (16, 6)
 
 
 # --- which activations ---------------------------------------------------------------------------------------------------
@@ -134,6 +255,79 @@ def test_the_sizes_bound_the_matrix_and_the_gradient_and_not_much_more(dtype: st
         matrix, gradient = absolute_sums(at)
         assert 1 <= at.start.matrix_size / np.linalg.norm(matrix, 2) < 30
         assert 0.3 <= at.start.gradient_size / np.linalg.norm(gradient) < 30
+
+
+def summed(point: Point) -> tuple[float, float]:
+    """(a, G), term by term: σ, σ', σ'' each with its own error, that of z = Σ wx + η, and that of σ² or σ in its formula."""
+    (N, D), of = point.theta.shape, point.objective
+    M, scale = len(of.y), N**-of.beta
+    z = of.X @ point.theta[:, 1:-1].T + point.theta[:, -1]
+    jets = [np.abs(v) for v in nntk_reference.activation(of.activation).jets(z, FLOAT64)]
+    matrix, gradient, inputs = np.zeros((N * D, N * D)), np.zeros(N * D), np.hstack([np.abs(of.X), np.ones((M, 1))])
+    for m in range(M):
+        J, blocks, f = np.zeros((N, D)), np.zeros((N, D, D)), 0.0
+        for i in range(N):
+            sigma, slope, bend = (float(jet[m, i]) for jet in jets)
+            zeta, one = float(inputs[m] @ np.abs(point.theta[i, 1:])), min(sigma, 1.0)
+            value, rise, turn = sigma + zeta * slope, slope + zeta * bend + one**2, bend + zeta * (slope + bend) + one
+            c = abs(float(point.theta[i, 0]))
+            J[i] = scale * np.array([value, *(c * rise * inputs[m])])
+            f += scale * c * value
+            blocks[i, 0, 1:] = blocks[i, 1:, 0] = scale * rise * inputs[m]
+            blocks[i, 1:, 1:] = scale * c * turn * np.outer(inputs[m], inputs[m])
+        r = f + abs(float(of.y[m]))
+        matrix += np.outer(J.ravel(), J.ravel()) / M
+        gradient += r * J.ravel() / M
+        for i in range(N):
+            matrix[i * D : i * D + D, i * D : i * D + D] += r * blocks[i] / M
+    return float(np.linalg.norm(matrix)) + of.damping, float(np.linalg.norm(gradient))
+
+
+def test_the_sizes_are_the_sums_of_all_terms_in_absolute_values() -> None:
+    for at, _ in targets("float64"):
+        assert (at.start.matrix_size, at.start.gradient_size) == pytest.approx(summed(at.start), rel=1e-11)
+
+
+def test_errors_are_relative_to_the_step_and_absolute_where_there_is_none() -> None:
+    for at, target in targets("float64"):
+        assert target.error(np.zeros(at.theta.size)) == 1
+        assert target.error(3 * target.step) == pytest.approx(2, rel=1e-12)
+        assert target.arbiter(np.zeros(at.theta.size)) == 1
+        assert target.arbiter(3 * target.step) == pytest.approx(2, rel=1e-6)
+    silent = at_rest()
+    assert silent.error(np.array([3.0, 0.0, 4.0])) == silent.arbiter(np.array([3.0, 0.0, 4.0])) == 5
+    assert silent.limit("float64") == 0
+    assert silent.backward_error(np.zeros(3), "float64") == 0
+
+
+def at_rest() -> Target:
+    """One neuron that puts out 0, and so it should: g = 0."""
+    of = Objective(np.array([[1.0]]), np.zeros(1), 0.75, "tanh", 0.5)
+    return of.at(np.array([[0.0, 1.0, 0.5]])).newton
+
+
+@pytest.mark.parametrize("dtype", EPS)
+def test_with_a_step_size_the_rounding_of_the_parameters_weighs_more(dtype: str) -> None:
+    """θ_next = θ + αΔ is rounded by eps of itself, seen 1/α times as large beside Δ; nothing else in the limit changes."""
+    for at, target in targets(dtype):
+        rounding = EPS[dtype] * float(np.linalg.norm(np.abs(at.theta.ravel()) + np.abs(target.step)))
+        size = float(np.linalg.norm(target.step))
+        for rate in (0.5, 1 / 64):
+            more = target.limit(dtype, rate) - target.limit(dtype)
+            assert more == pytest.approx((1 / rate - 1) * rounding / size, rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.25])
+def test_the_backward_error_is_what_rounding_of_the_parameters_does_not_explain(rate: float) -> None:
+    """|A|(|θ| + |Δ|) eps/α is taken from each entry of |AΔ + g|: here half of that is all of an entry, or 3 times that."""
+    for at, target in targets("float32"):  # of whose rounding float64 sees the digits
+        A, step = target.matrix, target.step
+        for _ in range(30):  # what is explained depends on the step
+            explained = (EPS["float32"] / rate) * (np.abs(A) @ (np.abs(at.theta.ravel()) + np.abs(step)))
+            step = solved(A, np.where(np.arange(at.theta.size) % 2, 3.0, 0.5) * explained - at.start.gradient)
+        scale = at.start.matrix_size * float(np.linalg.norm(step)) + at.start.gradient_size
+        expected = 2 * float(np.linalg.norm(explained[1::2])) / scale
+        assert target.backward_error(step, "float32", rate) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("dtype", EPS)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from nntk.crosscheck import PROFILES
 from nntk.crosscheck.case import EPS, THRESHOLD, Case, ladder, solved
-from nntk.crosscheck.setting import NotApplicable, Reading, Setting
-from nntk.crosscheck.subject import subject
+from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step, profile, refuse_missing_device
+from nntk.crosscheck.subject import SubjectError, subject
+from nntk_reference import InputError
 from nntk_reference.arithmetic import Array
 
 
@@ -62,6 +66,8 @@ def test_a_reading_without_a_number_has_an_answer() -> None:
         assert (reading.number, reading.limit) == (None, None)
         assert (reading.ratio, reading.judges) == (ratio, judges)
     assert Reading.refused("singular").why == "singular"
+    case = ladder("definite", 0, "float64", 2)[0]
+    assert Reading.failed("one is off", (case, 2)).failing == (case, 2)
     told = Reading.told(3.0, "so many")
     assert (told.number, told.limit, told.ratio) == (3.0, None, 0.0)
     for number, limit, answer in (
@@ -178,3 +184,134 @@ def test_no_target_where_the_profile_asks_for_none() -> None:
     at = ladder("definite", 0, "float64", 2)[0]
     with pytest.raises(NotApplicable, match="prescribes no step"):
         setting("first-order").target(at.start)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_tolerance_of_a_constant_step_is_that_of_rounding(steps: int) -> None:
+    """30 √n eps, and so much of θ; a step that does not depend on θ changes by the rounding of θ_next alone, of which 30."""
+    at = ladder("definite", 3, "float64", 4)[2]
+    theta, P = at.theta.reshape(-1), at.theta.size
+    base = THRESHOLD * math.sqrt(P + len(at.objective.y)) * EPS["float64"]
+
+    def shift(theta: Array, X: Array, y: Array, damping: float, problem: Any) -> Array:
+        return theta + 64.0
+
+    size = steps * 64 * math.sqrt(P)
+    floor = base * (1 + float(np.linalg.norm(theta)) / size)
+    tolerance = setting("first-order", step=shift).tolerance(at, steps)
+    assert floor * (1 - 1e-12) <= tolerance <= floor + THRESHOLD * 2 * EPS["float64"] * steps
+    assert setting("first-order").tolerance(at, steps) == base  # no step at all
+
+
+def test_tolerance_of_an_optimizer_that_fails_beside_the_start_is_that_of_rounding() -> None:
+    """What is not finite says nothing about its condition."""
+    at = ladder("definite", 3, "float64", 4)[2]
+    start = at.theta.reshape(-1)
+
+    def fragile(theta: Array, X: Array, y: Array, damping: float, problem: Any) -> Array:
+        return theta + 64.0 if np.array_equal(theta, start) else theta * math.inf
+
+    size = 64 * math.sqrt(at.theta.size)
+    base = THRESHOLD * math.sqrt(at.theta.size + len(at.objective.y)) * EPS["float64"]
+    expected = base * (1 + float(np.linalg.norm(start)) / size)
+    assert setting("first-order", step=fragile).tolerance(at) == pytest.approx(expected, rel=1e-12)
+
+
+def test_tolerance_of_an_approximate_step_is_not_that_of_its_target() -> None:
+    at = ladder("definite", 3, "float64", 4)[2]
+    assert setting("approximate-newton", rtol=1e-3).tolerance(at) == setting("first-order").tolerance(at)
+
+
+# --- limits, targets and profiles ---------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_a_step_is_that_of_rounding_or_rtol() -> None:
+    target = ladder("definite", 0, "float64", 2)[1].start.newton
+    for rate in (1.0, 1e-3):
+        rounding = target.limit("float64", rate)
+        assert setting().limit(target, rate) == rounding
+        assert setting(rtol=2 * rounding).limit(target, rate) == 2 * rounding
+        assert setting(rtol=rounding / 2).limit(target, rate) == rounding
+    assert setting(dtype="float32").limit(target) == target.limit("float32")
+
+
+def test_a_profile_has_its_target_and_is_found_by_its_name() -> None:
+    at = ladder("indefinite", 0, "float64", 2)[0]
+    for name, target in (
+        ("exact-newton", at.start.newton),
+        ("approximate-newton", at.start.newton),
+        ("gauss-newton", at.start.gauss_newton_target),
+    ):
+        assert profile(name) is PROFILES[name]
+        assert setting(name).target(at.start) is target
+        assert profile(name).approximate == (name == "approximate-newton")
+    with pytest.raises(InputError, match="exact-newton"):
+        profile("exact-newtom")
+
+
+def test_a_device_that_torch_does_not_have_is_refused() -> None:
+    refuse_missing_device("cpu")
+    for missing in ("no-such-device", "cuda:99"):
+        with pytest.raises(InputError, match=missing):
+            refuse_missing_device(missing)
+
+
+# --- steps ---------------------------------------------------------------------------------------------------------------
+
+
+def test_several_steps_are_one_displacement() -> None:
+    at = ladder("definite", 0, "float64", 2)[1]
+
+    def double(theta: Array, X: Array, y: Array, damping: float, problem: Any) -> Array:
+        return 2 * theta
+
+    here = setting("first-order", step=double)
+    for steps in (1, 2, 3):
+        assert np.array_equal(one_step(here.start(at), steps), (2**steps - 1) * at.theta.reshape(-1))
+    session = here.start(at)
+    one_step(session)
+    assert np.array_equal(one_step(session), 2 * at.theta.reshape(-1))  # from where it stands
+
+
+def test_the_global_generators_are_where_they_always_are_when_an_optimizer_starts() -> None:
+    at = ladder("definite", 0, "float64", 2)[0]
+    drawn = []
+
+    def chance(theta: Array, X: Array, y: Array, damping: float, problem: Any) -> Array:
+        drawn.append((random.random(), np.random.rand(), float(torch.rand(()))))  # noqa: NPY002
+        return theta
+
+    here = setting("first-order", step=chance)
+    for _ in range(2):
+        one_step(here.start(at), 2)
+    assert drawn[:2] == drawn[2:]
+    assert all(a != b for a, b in zip(*drawn[:2], strict=True))
+    assert here.notes["form"] == here.start(at).form
+
+
+@pytest.mark.parametrize("kind", ["definite", "indefinite", "nearly singular"])
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_refusal_is_one_of_a_system_that_is_not_definite_and_leaves_the_parameters(kind: str, moves: bool) -> None:
+    class Refusing:
+        """A session that refuses to step."""
+
+        def __init__(self, case: Case) -> None:
+            self.theta = case.theta
+
+        def step(self) -> None:
+            self.theta = self.theta + moves
+            raise SubjectError("singular")
+
+    at = replace(ladder("definite", 0, "float64", 2)[0], kind=kind)
+    session: Any = Refusing(at)
+    if kind != "definite" and not moves:
+        assert attempt(session, at) == "singular"
+    else:
+        with pytest.raises(SubjectError, match="singular"):
+            attempt(session, at)
+
+
+def test_a_step_that_is_taken_is_no_refusal() -> None:
+    at = ladder("indefinite", 0, "float64", 2)[0]
+    step = attempt(setting("first-order", step=lambda theta, X, y, damping, problem: theta + 1).start(at), at)
+    assert np.allclose(np.asarray(step, dtype=float), 1.0, rtol=0, atol=1e-14)
