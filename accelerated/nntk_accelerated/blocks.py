@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["dense_eigh", "eigh", "inverse_cholesky", "matmul", "matvec"]
+__all__ = ["dense_eigh", "eigh", "inverse_cholesky", "matmul", "matvec", "norms"]
 
 _BATCH = 2**15
 """Matrices for one call of torch.linalg.eigh: cuSOLVER refuses 65,536 of them."""
@@ -101,15 +101,20 @@ def _solved(matrices: Tensor) -> tuple[Tensor, Tensor]:
 def _right(matrices: Tensor, values: Tensor, vectors: Tensor) -> Tensor:
     """(n,): are the vectors orthonormal, and is QΛQᵀ the matrix, to the roundings of a stable solver? False for nan.
 
-    In float64, so that no fast mode of float32 products speaks along. The largest entry is compared: its square may overflow.
+    In float64, so that no fast mode of float32 products speaks along.
     """
     A, values, Q = matrices.double(), values.double(), vectors.double()
-    p, info = A.shape[-1], torch.finfo(matrices.dtype)
-    unit = _ROUNDINGS * p * info.eps
-    skew = (Q.mT @ Q).sub_(torch.eye(p, dtype=Q.dtype, device=Q.device)).abs().amax((1, 2))
+    info = torch.finfo(matrices.dtype)
+    unit = _ROUNDINGS * A.shape[-1] * info.eps
+    skew = (Q.mT @ Q).sub_(torch.eye(A.shape[-1], dtype=Q.dtype, device=Q.device)).abs().amax((1, 2))
     off = ((Q * values[:, None]) @ Q.mT).sub_(A).abs().amax((1, 2))
-    largest = A.abs().amax((1, 2))  # ‖A‖₂ ≤ p times this
-    return (skew <= unit) & (off <= unit * p * largest + info.tiny)
+    return (skew <= unit) & (off <= unit * norms(A) + info.tiny)
+
+
+def norms(A: Tensor) -> Tensor:
+    """Frobenius norms (n,) of matrices (n, p, p), of entries of any size: their squares may over- or underflow."""
+    largest = A.abs().amax((1, 2))
+    return largest * (A / torch.where(largest > 0, largest, 1)[:, None, None]).square().sum((1, 2)).sqrt()
 
 
 def _jacobi(D: Tensor) -> tuple[Tensor, Tensor]:

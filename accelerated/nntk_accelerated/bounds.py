@@ -223,7 +223,10 @@ def residual_bound(
     """
     p, M, dtype = task.p, task.M, task.dtype
     tiny = torch.finfo(dtype).tiny
-    terms = task.zeros(1, dtype=torch.float64).add_(p * task.chunk + task.depth + 16)
+    # s chunks with a neuron that is not odd, and those of the N - s odd ones at most, which come on top
+    chunks = -(-task.net.width // task.chunk)
+    additions = p * task.chunk + 2 * chunks - chunks // task.chunk + task.lanes + task.ranks.count
+    terms = task.zeros(1, dtype=torch.float64).add_(additions + 16)
     task.ranks.max(terms)  # chunks of unequal shards differ, and the bound is every rank's
     across = roundings(float(terms), dtype)  # sums over neurons and their p entries
     along, small = roundings(M + 16, dtype), roundings(2 * p + 16, dtype)  # over data, over one block

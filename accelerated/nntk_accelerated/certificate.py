@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from nntk_accelerated import blocks, stream
+from nntk_accelerated.blocks import norms
 from nntk_accelerated.bounds import SLACK, Radii, block_norms, jacobian_norms, largest, parts, roundings
 from nntk_accelerated.dense import mirror_
 from nntk_accelerated.instance import Instance
@@ -154,7 +155,7 @@ def count_below(task: Instance, S: Tensor, shift: float, error: Radii) -> Count:
             off = (_block_error(D, exact, rows) + _diagonal_error(task, D) + error.values[part]) * SLACK
             most.copy_(torch.maximum(most, torch.nan_to_num(off, nan=math.inf).max()))
             j, e = jacobian_norms(task, part)
-            C_size = rows.square().sum((1, 2))
+            C_size = norms(rows).square()
             sums.add_(
                 torch.stack([(rounding * (j + e).square() * C_size).sum(), (j * j).sum(), (e * e).sum(), (values < 0).sum()])
             )
@@ -250,7 +251,7 @@ def _bounded_gram(task: Instance, S: Tensor, shift: float, error: Radii) -> tupl
         for which, values, Q, part in stream.eigen_blocks(task, S, torch.arange(task.local, device=task.device), shift):
             C = Q.transpose(0, 1) * values.abs().rsqrt()[:, None]
             D, exact, rows = _matrices(stream.block(task, S, which, shift), values, C)
-            size, C_size = _norm(rows.mT @ (rows * exact.sign()[:, :, None])), rows.square().sum((1, 2))
+            size, C_size = norms(rows.mT @ (rows * exact.sign()[:, :, None])), norms(rows).square()
             theta = (_block_error(D, exact, rows) + _diagonal_error(task, D) + error.values[part]) * size * SLACK
             inverse = torch.where(theta < 1, size * theta / (1 - theta), math.inf)
             j, e = jacobian_norms(task, part)
@@ -282,11 +283,11 @@ def _eigenvalue_error(A: Tensor, values: Tensor, Q: Tensor) -> Tensor:
     """
     A, values, exponent = _sized(A, values)
     p = A.shape[1]
-    defect = _norm(Q.mT @ Q - torch.eye(p, dtype=Q.dtype, device=Q.device))
+    defect = norms(Q.mT @ Q - torch.eye(p, dtype=Q.dtype, device=Q.device))
     # p products and sums in AQ; that of QΛ is as large as AQ, but for R
-    off = _norm(A @ Q - Q * values[:, None]) + roundings(p + 1, torch.float64) * _norm(A) * _norm(Q)
+    off = norms(A @ Q - Q * values[:, None]) + roundings(p + 1, torch.float64) * norms(A) * norms(Q)
     # σ_min(Q)² ≥ 1 - defect, whose own rounding SLACK covers
-    return torch.ldexp(torch.where(defect < 0.5, off / (1 - defect) * SLACK, math.inf), exponent)
+    return _bound(off, defect, exponent)
 
 
 def _block_error(D: Tensor, values: Tensor, C: Tensor) -> Tensor:
@@ -298,21 +299,23 @@ def _block_error(D: Tensor, values: Tensor, C: Tensor) -> Tensor:
     D, values, exponent = _sized(D, values)
     p = D.shape[1]
     eye = torch.eye(p, dtype=D.dtype, device=D.device)
-    defect = _norm(back @ back.mT - eye)
+    defect = norms(back @ back.mT - eye)
     # two products over p, and two roundings in every entry of either Q
-    off = _norm(back @ D @ back.mT - values[:, None] * eye) + roundings(2 * p + 4, torch.float64) * _norm(D) * _norm(back) ** 2
-    return torch.ldexp(torch.where(defect < 0.5, off / (1 - defect) * SLACK, math.inf), exponent)
+    off = norms(back @ D @ back.mT - values[:, None] * eye) + roundings(2 * p + 4, torch.float64) * norms(D) * norms(back) ** 2
+    return _bound(off, defect, exponent)
 
 
 def _sized(A: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A (n, p, p) and λ (n, p) times 2^-e, e (n,), with entries of A near 1, so that no square is lost; and e."""
-    exponent = torch.frexp(A.abs().amax((1, 2))).exponent.clamp(-1000, 1000)
+    """A (n, p, p) and λ (n, p) times 2^-e, e (n,), with the largest of them near 1, so that no product is lost; and e."""
+    largest_entry = torch.maximum(A.abs().amax((1, 2)), values.abs().amax(1))
+    exponent = torch.frexp(largest_entry).exponent.clamp(-1000, 1000)
     return torch.ldexp(A, -exponent[:, None, None]), torch.ldexp(values, -exponent[:, None]), exponent
 
 
-def _norm(A: Tensor) -> Tensor:
-    """Frobenius norms (n,) of matrices (n, p, p)."""
-    return A.square().sum((1, 2)).sqrt()
+def _bound(off: Tensor, defect: Tensor, exponent: Tensor) -> Tensor:
+    """The quotient of `off` and σ_min² ≥ 1 - defect, times 2^e; infinite for a large defect, or what is not finite."""
+    bound = torch.ldexp(off / (1 - defect) * SLACK, exponent) + torch.finfo(torch.float64).tiny  # what is lost below it
+    return torch.where((defect < 0.5) & torch.isfinite(bound), bound, math.inf)
 
 
 def _diagonal_error(task: Instance, D: Tensor) -> Tensor:

@@ -120,7 +120,7 @@ def _min_eigenvalue(at: PreparedNetwork, rtol: float) -> MinEigenvalue:
     outside = 8 * task.p**2 * torch.finfo(task.dtype).eps * size + 2 * doubt + torch.finfo(task.dtype).tiny
     if not math.isfinite(2 * (abs(lower) + abs(upper) + whole + noise)):  # no bracket below is wider
         raise RangeError(f"the Hessian is not finite in {task.dtype}: rescale the problem")
-    if size == 0 and task.net.width * task.p > task.M:  # r = 0: H = JᵀJ/M, singular
+    if largest(task, at.S.abs()) == 0 and task.net.width * task.p > task.M:  # r = 0: H = JᵀJ/M, singular
         return MinEigenvalue(0.0, -doubt, doubt, known, bounded and doubt == 0, 0)
     spent = 0
     least, most = lower - outside, upper + outside  # contain λ_min whatever the counts say

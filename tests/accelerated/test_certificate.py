@@ -28,6 +28,7 @@ from nntk_accelerated import (
     gauss_newton_step,
     inertia,
     newton_step,
+    prepare,
 )
 from tests.accelerated.comparison import (
     MODES,
@@ -41,6 +42,7 @@ from tests.accelerated.comparison import (
     rounded,
     seeded,
     spectral_norm_upper,
+    tensors,
 )
 from tests.accelerated.planted import EXACT, HALF, OFF, TINY, Planted, U, constant, flushed, planted
 from tests.tolerances import EPS
@@ -621,14 +623,14 @@ TIGHT = [
         gram_sum_case,
     ),
     Term(certificate, "_bounded_gram", "4 * torch.finfo(torch.float64).eps", gram_diagonal_case),
-    Term(certificate, "_eigenvalue_error", "_norm(A @ Q - Q * values[:, None])", eigenvalue_case(1.0, 0.5, 1.0)),
-    Term(certificate, "_eigenvalue_error", "off / (1 - «defect»)", eigenvalue_case(1.0, 0.5, 0.6**0.5)),
+    Term(certificate, "_eigenvalue_error", "norms(A @ Q - Q * values[:, None])", eigenvalue_case(1.0, 0.5, 1.0)),
+    Term(certificate, "_bound", "off / (1 - «defect»)", eigenvalue_case(1.0, 0.5, 0.6**0.5)),
     # A q and q λ are rounded to the same number
     Term(
         certificate, "_eigenvalue_error", "roundings(p + 1, torch.float64)", eigenvalue_case(2 - 2.0**-51, 2 - 2.0**-52, NEXT)
     ),
-    Term(certificate, "_block_error", "_norm(back @ D @ back.mT - values[:, None] * eye)", block_error_case(1.0, 0.5, 2**0.5)),
-    Term(certificate, "_block_error", "off / (1 - «defect»)", block_error_case(1.0, 0.3, 2**0.5)),
+    Term(certificate, "_block_error", "norms(back @ D @ back.mT - values[:, None] * eye)", block_error_case(1.0, 0.5, 2**0.5)),
+    Term(certificate, "_bound", "off / (1 - «defect»)", block_error_case(1.0, 0.3, 2**0.5)),
     Term(certificate, "_block_error", "roundings(2 * p + 4, torch.float64)", block_error_case(1 - 3 * 2.0**-53, 1.0, NEXT)),
     Term(certificate, "count_below", "+ «error.values[part]») * SLACK", lambda: count_case(0.5, of(0), stored(), 1.0, 0.5)),
     Term(
@@ -646,3 +648,37 @@ TIGHT = [
 @every(TIGHT)
 def test_ten_times_smaller_the_bound_is_exceeded(term: Term, monkeypatch: pytest.MonkeyPatch) -> None:
     check_tight(monkeypatch, term)
+
+
+# --------------------------------------------------------------------------------------------------------- at the ends of range
+
+
+@pytest.mark.parametrize("size", [0.0, 5e-324, 3e-310, 1e-200, 1e200, 1e300])
+@pytest.mark.parametrize("wrong", [0.0, 5e-324, 1e-310, 1e-200, 1e-100, 1e200])
+def test_errors_of_eigenvalues_and_blocks_of_any_size_are_covered(size: float, wrong: float) -> None:
+    """Squares of such numbers are lost, or none: A is `size`, its eigenvalue said to be `wrong` more."""
+    value = size + wrong
+    assert float(certificate._eigenvalue_error(one(size), one(value)[0], one(1.0))) >= abs(value - size)
+    for C in (value**-0.5 if value else math.inf, 1.0):
+        off = float(certificate._block_error(one(size), one(value)[0], one(C)))
+        assert off >= (abs(1 / Fraction(C) ** 2 - Fraction(size)) if math.isfinite(C) else 0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_has_an_infinite_error(bad: float) -> None:
+    for A, value, Q in ((bad, 1.0, 1.0), (1.0, bad, 1.0), (1.0, 1.0, bad)):
+        assert float(certificate._eigenvalue_error(one(A), one(value)[0], one(Q))) == math.inf
+        assert float(certificate._block_error(one(A), one(value)[0], one(Q))) == math.inf
+
+
+def test_no_false_proof_from_blocks_whose_inverse_has_no_square() -> None:
+    """Positive definite, by exact arithmetic; |D⁻¹| is near 1e-175, and its square none."""
+    net, X, y = reference.Network(np.array([1.3e84]), np.array([[0.31]]), np.array([0.41]), 0.75), [[1.13]], [-1.7e91]
+    shift = 3.799787267389353e175
+    with ctx.workprec(PRECISE.bits):
+        A = reference.hessian(net, np.array(X), np.array(y), arithmetic=PRECISE).copy()
+        A[np.diag_indices(len(A))] += arb(shift)
+        assert reference.positive_definite(A, PRECISE) == reference.Verdict.HOLDS
+    found = prepare(*tensors((net, np.array(X), np.array(y)), "float64")).certificate(shift, count=True)
+    assert found.verdict != "indefinite"
+    assert found.negative in (None, 0)

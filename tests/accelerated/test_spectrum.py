@@ -21,6 +21,7 @@ from nntk_accelerated import (
     PreparedNetwork,
     ShallowNet,
     SingularSystemError,
+    blocks,
     bounds,
     certificate,
     inertia,
@@ -617,3 +618,19 @@ def test_min_eigenvalue_without_residual_at_as_many_parameters_as_points(points:
     exact = float(np.linalg.eigvalsh(J.T @ J / points)[0]) if points >= 3 else 0.0
     assert found.lower <= exact <= found.upper
     assert found.value == 0 if points < 3 else abs(found.value - exact) <= 1e-5 * exact
+
+
+def test_nothing_is_proved_by_eigenvalues_of_blocks_that_a_solver_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: all of them 0, as if r were. There are more parameters than points, so that λ_min(H) = 0 would follow."""
+    net, X, y = tensors(random_case(4, 6, 2, 3), "float64")
+    truth = min_eigenvalue(net, X, y)
+    assert truth.upper < 0
+
+    def zeros(D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        p, _, n = D.shape
+        return torch.zeros(p, n, dtype=D.dtype), torch.eye(p, dtype=D.dtype)[:, :, None].expand(p, p, n).contiguous()
+
+    monkeypatch.setattr(blocks, "eigh", zeros)
+    found = min_eigenvalue(net, X, y)
+    assert not found.converged
+    assert not found.proved or found.lower <= truth.upper
