@@ -350,7 +350,6 @@ def run(
     Each result is a line of `path` as soon as it is known. The clean runs come first and one by one, so that the limits do not
     depend on the number of workers.
     """
-    _interrupted.clear()
     known = read(path)
     waiting = [job for job in jobs if job.id not in known]
     limits: dict[Target, tuple[int, Lines]] = {}
@@ -368,23 +367,26 @@ def run(
         return Result(*job.id, *_outcome(place, job, *limits[job.target]))
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(workers) as pool, path.open("a", encoding="utf-8") as file:
-        if file.tell() and not path.read_bytes().endswith(b"\n"):
-            file.write("\n")
-        futures = {pool.submit(tried, job): job for job in waiting}
-        try:
-            for count, future in enumerate(as_completed(futures), 1):
-                result, job = future.result(), futures[future]
-                file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
-                file.flush()
-                known[job.id] = result
-                say(f"{count}/{len(waiting)} {result.outcome} {job.target.source}:{job.mutant.line} {job.mutant.operator}")
-        except BaseException:
-            _interrupted.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(_running):
-                _kill(process)
-            raise
+    try:
+        with ThreadPoolExecutor(workers) as pool, path.open("a", encoding="utf-8") as file:
+            if file.tell() and not path.read_bytes().endswith(b"\n"):
+                file.write("\n")
+            futures = {pool.submit(tried, job): job for job in waiting}
+            try:
+                for count, future in enumerate(as_completed(futures), 1):
+                    result, job = future.result(), futures[future]
+                    file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+                    file.flush()
+                    known[job.id] = result
+                    say(f"{count}/{len(waiting)} {result.outcome} {job.target.source}:{job.mutant.line} {job.mutant.operator}")
+            except BaseException:
+                _interrupted.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(_running):
+                    _kill(process)
+                raise
+    finally:  # the pool has ended by now
+        _interrupted.clear()
     return {job.id: known[job.id] for job in jobs if job.id in known}, refused
 
 

@@ -88,6 +88,7 @@ def test_an_interrupted_run_goes_on(toy: Place, tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(KeyboardInterrupt):
         run(toy, jobs, path, say=stop)
+    assert not runner._interrupted.is_set()  # what is run next is not ended by it
     assert len(read(path)) == 2
     with path.open("a") as file:
         file.write('{"module": "toy.weights", "key": "half a li')
