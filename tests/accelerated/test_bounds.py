@@ -611,6 +611,18 @@ def test_a_bound_that_is_attained_is_no_larger(case: Callable[[], float], told: 
     assert NEAR < case() <= 1, told
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_bound_of_rho_is_near_where_the_jets_are_their_bounds(k: int) -> None:
+    assert 0.999 < rho_value_case(k)() <= 1
+
+
+def test_the_denominator_takes_off_roundings_and_no_more() -> None:
+    task, none = of_outputs(0.5), bounds.Radii(torch.zeros(1, dtype=torch.float64))
+    found = parts_of(task, gradient=1.0, length=1.0, operator=1.0, S=torch.zeros(5, 1), error=none, shift=0.0)
+    for name in ("slope", "length", "rayleigh"):
+        assert 0.999 < found[name] <= 1, name
+
+
 TIGHT = [
     Term(bounds, "_reach", "task.w[part].double().abs() @ size", reach_case(3.0, 0.0)),
     Term(bounds, "_reach", "task.eta[part].double().abs()", reach_case(0.0, 3.0)),

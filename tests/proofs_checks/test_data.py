@@ -30,6 +30,11 @@ def csv_file(folder: Path, text: str | bytes, name: str = "points.csv") -> Path:
     return path
 
 
+def test_a_name_too_long_for_the_reader_of_names(tmp_path: Path) -> None:
+    error = refusal(csv_file(tmp_path, f"{'a' * 200_000},second,y\n1,2,3\n1,x,3\n"))
+    assert "second" in str(error)
+
+
 # --- what is read ----------------------------------------------------------------------------------------------------
 
 

@@ -196,6 +196,25 @@ def test_efforts_reach_what_is_documented() -> None:
     assert min(indefinite._DRAWS.values()) >= 2 * 3 * 2 * 2
 
 
+def test_the_directions_are_negative_however_large_the_curvature_is() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1e-3, 1.0, 1e3):
+        g = rng.standard_normal((5, 3))
+        B = rng.standard_normal((5, 3, 3)) * size
+        S = np.zeros((5, 4, 4))
+        S[:, 0, 1:] = S[:, 1:, 0] = g
+        S[:, 1:, 1:] = B @ B.transpose(0, 2, 1)
+        v = indefinite._negative_directions(S, g)
+        np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, rtol=1e-14)
+        assert (np.einsum("ni,nij,nj->n", v, S, v) < 0).all()
+
+
+def test_as_many_points_as_are_in_reach_are_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, applies in ((4, True), (3, False)):
+        monkeypatch.setitem(indefinite._MOST_POINTS, Effort.QUICK, most)
+        assert indefinite.check(line(4), Effort.QUICK).applies is applies
+
+
 def test_a_slope_counts_by_any_of_its_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     """At x = 0 only that of the bias is not 0; and a witness that is not found leaves nothing proved, not less."""
     net = sample_network(6, 1, beta=0.75, seed=0)

@@ -626,6 +626,16 @@ def test_float64_refuses_what_it_cannot_tell_from_singular() -> None:
     assert np.isnan(x).all()  # for the evaluation to refuse
 
 
+def test_multiprecision_says_singular_where_a_pivot_is_zero() -> None:
+    def compute(ar: Any) -> tuple[Array, ...]:
+        words = "exactly zero" if isinstance(ar, Ball) else "zero pivot at step 1 of 2"
+        with pytest.raises(SingularSystemError, match=words):
+            linalg.symmetric_solve(ar, ar.array(np.ones((2, 2))), ar.array(np.ones(2)))
+        return (ar.array(np.ones(1)),)
+
+    Multiprecision(20).evaluate(compute)
+
+
 def test_balls_ask_for_more_bits_or_say_singular() -> None:
     ar = Ball(64)
     with ctx.workprec(64):
