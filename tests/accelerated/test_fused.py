@@ -58,6 +58,16 @@ def test_jets_are_as_accurate_as_the_certificates_take_them_for(name: str, order
                 assert abs(mpmath.mpf(float(value)) - true) <= ERROR / 2 * u * max(1, abs(true)), (name, order, t, value)
 
 
+@pytest.mark.parametrize("name", ["tanh", "logistic"])
+def test_jets_have_their_limits_where_the_exponential_has_left_its_range(name: str) -> None:
+    for size in (400.0, 1e4, 1e300):
+        value, slope, curvature = (np.full(2, np.nan) for _ in range(3))
+        fused._jets(KINDS[name], 2, np.array([-size, size]), value, slope, curvature)
+        np.testing.assert_allclose(value, [-1 if name == "tanh" else 0, 1], atol=1e-30)
+        np.testing.assert_allclose(slope, 0, atol=1e-30)
+        np.testing.assert_allclose(curvature, 0, atol=1e-30)
+
+
 def test_the_exponential_is_right_to_two_units_over_its_whole_range() -> None:
     from numba import njit
 

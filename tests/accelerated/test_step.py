@@ -12,6 +12,7 @@ asked for less. No constant in it is fitted.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -822,3 +823,46 @@ def test_small_nets_at_the_singularity_of_a_block(
         counts = ball_inertia(case, damping)
         assert counts.undecided == 0
         assert step.negative_eigenvalues == counts.negative, f"{case.told}, {damping=!r}, {mode=}"
+
+
+# ---------------------------------------------------------------------------------------------------------------- the instance
+
+
+def test_the_depth_of_a_sum_counts_chunk_chunks_lanes_and_ranks() -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        task = instance(*seeded(70, 10, 1, 4).torch(), chunk=3)
+    finally:
+        torch.set_num_threads(threads)
+    assert task.depth == 3 + 4 + 2 + 1
+
+
+@pytest.mark.parametrize("points", [1, 10, 100, 1000])
+def test_the_temporaries_of_a_chunk_fit_the_working_set(points: int) -> None:
+    """Or there are 128 neurons of it; as many as fit, and 2¹⁷ at most."""
+    from nntk_accelerated.instance import _WORKING_SET
+
+    width = 2**17 + 1
+    net = ShallowNet(width, 1, beta=0.75, generator=torch.Generator().manual_seed(0))
+    X = torch.linspace(0, 1, points, dtype=torch.float64)[:, None]
+    task = instance(net, X, X[:, 0])
+    size = 8 * (points * 7 + 54)
+    assert task.chunk == max(128, min(2**17, _WORKING_SET // size))
+
+
+def test_blocks_that_are_not_solved_are_solved_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JΔ as it should be, and Δ not: only ‖Jᵀv - DΔ‖ tells."""
+    original, called = stream.solve, []
+
+    def spoiled(task: Any, K: Any, v: Any, t: Any, update: torch.Tensor, **given: Any) -> stream.Pass:
+        called.append(found := original(task, K, v, t, update, **given))
+        update.mul_(1.001)
+        return replace(found, local=found.local + 1e-3 * found.length)
+
+    net, X, y = seeded(71, 8, 1, 4).torch()
+    plain = newton_step(net, X, y, 0.5)
+    monkeypatch.setattr(stream, "solve", spoiled)
+    found = newton_step(net, X, y, 0.5)
+    assert called
+    torch.testing.assert_close(found.update, plain.update, rtol=1e-11, atol=1e-11)

@@ -21,17 +21,24 @@ class Target:
 
 @dataclass(frozen=True)
 class _Part:
-    """A folder of modules: all that hold mathematics or judge; those of `left_out` do neither."""
+    """A folder of modules: all that hold mathematics or judge; those of `left_out` do neither. `shared` tests concern each."""
 
     folder: str
     package: str
     tests: str
     left_out: frozenset[str]
+    shared: str = ""
 
 
 _PARTS = (
     _Part("reference/nntk_reference", "nntk_reference", "tests/reference", frozenset({"errors"})),
-    _Part("proofs_checks/nntk_proofs_checks", "nntk_proofs_checks", "tests/proofs_checks", frozenset({"panel", "test_claims"})),
+    _Part(
+        "proofs_checks/nntk_proofs_checks",
+        "nntk_proofs_checks",
+        "tests/proofs_checks",
+        frozenset({"panel", "test_claims"}),
+        "tests/proofs_checks/test_constants.py",
+    ),
     _Part("accelerated/nntk_accelerated", "nntk_accelerated", "tests/accelerated", frozenset({"errors"})),
     _Part(
         "nntk/crosscheck",
@@ -70,8 +77,16 @@ def targets(root: Path = ROOT) -> list[Target]:
             if path.stem.startswith("__") or path.stem in part.left_out:
                 continue
             module = f"{part.package}.{path.stem}"
-            found.append(Target(module, f"{part.folder}/{path.name}", _OWN.get(module) or _mirrored(root, part, path.stem)))
+            own = _OWN.get(module) or _mirrored(root, part, path.stem)
+            found.append(Target(module, f"{part.folder}/{path.name}", _with(part.shared, own)))
     return found
+
+
+def _with(shared: str, own: tuple[str, ...]) -> tuple[str, ...]:
+    if not shared or not own:
+        return own
+    *files, last = own  # what -k selects, if it stands there, selects the shared tests as well
+    return (shared, *files, f"{last} or {Path(shared).stem}" if "-k" in files else last)
 
 
 def _mirrored(root: Path, part: _Part, stem: str) -> tuple[str, ...]:

@@ -1,23 +1,34 @@
-"""The constants that decide verdicts are those of docs/verdicts.md, where each has its reason."""
+"""The constants that decide verdicts, and the sizes of what is tried, are those of docs/verdicts.md, each with its reason."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flint import arb
 
+import nntk_proofs_checks
 from nntk_proofs_checks import Effort
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
+SECTIONS = "Constants that decide", "What is tried"
 
 
-def rows() -> list[tuple[str, str]]:
+def section(title: str) -> str:
+    return PAGE.read_text("utf-8").partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(title: str) -> list[tuple[str, str]]:
     """(module.constant, value) of the table."""
-    section = PAGE.read_text("utf-8").partition("## Constants that decide")[2].partition("\n## ")[0]
-    return re.findall(r"^\| `([a-z_]+\.[A-Za-z_]+)` \| (.+?) \| .+ \|$", section, re.MULTILINE)
+    return re.findall(r"^\| `([a-z_]+\.[A-Za-z_]+)` \| (.+?) \| .+ \|$", section(title), re.MULTILINE)
+
+
+ROWS = [row for title in SECTIONS for row in rows(title)]
 
 
 def written(value: str) -> object:
@@ -29,13 +40,40 @@ def written(value: str) -> object:
     return {effort: ast.literal_eval(part) for effort, part in zip(Effort, parts.groups(), strict=True)}
 
 
-def test_the_table_is_read() -> None:
-    assert len(rows()) >= 18
-    section = PAGE.read_text("utf-8").partition("## Constants that decide")[2].partition("\n## ")[0]
-    assert len(rows()) == sum(line.startswith("| `") for line in section.splitlines())
+def plain(value: Any) -> Any:
+    """The numbers of a constant, exact ones of ball arithmetic as floats; None where it is made of something else."""
+    if isinstance(value, arb):
+        return float(value) if value.is_exact() else None
+    if isinstance(value, tuple):
+        parts = tuple(map(plain, value))
+        return None if None in parts else parts
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()} if set(value) == set(Effort) else None
+    return value if isinstance(value, int | float) else None
 
 
-@pytest.mark.parametrize(("name", "value"), rows())
+def constants() -> Iterator[str]:
+    """Names in capitals that a module gives numbers to."""
+    for path in sorted(Path(nntk_proofs_checks.__file__).parent.glob("*.py")):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names = [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+                module = import_module(f"nntk_proofs_checks.{path.stem}")
+                yield from (f"{path.stem}.{n}" for n in names if n.isupper() and plain(getattr(module, n)) is not None)
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_the_tables_are_read(title: str) -> None:
+    assert len(rows(title)) >= 18
+    assert len(rows(title)) == sum(line.startswith("| `") for line in section(title).splitlines())
+
+
+def test_every_constant_stands_in_one_of_the_tables_once() -> None:
+    assert sorted(name for name, _ in ROWS) == sorted(constants())
+
+
+@pytest.mark.parametrize(("name", "value"), ROWS)
 def test_a_constant_is_the_documented_one(name: str, value: str) -> None:
     module, _, constant = name.partition(".")
-    assert getattr(import_module(f"nntk_proofs_checks.{module}"), constant) == written(value)
+    assert plain(getattr(import_module(f"nntk_proofs_checks.{module}"), constant)) == written(value)

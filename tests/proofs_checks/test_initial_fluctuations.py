@@ -137,3 +137,12 @@ def _part(name: str) -> Any:
     if name == "ntk":
         return initial_fluctuations._copied(DATA, 2, expected)
     return initial_fluctuations._off_centre(DATA, (1.0, 1.0))
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_distance_of_the_kernels_is_held_against_its_own_exponent() -> None:
+    expected = constants(DATA.X)
+    assert expected is not None
+    rate = initial_fluctuations._measure(DATA, Effort.QUICK, expected, 40, 1)[0][-1]
+    assert (rate.relation, rate.claimed, rate.alternatives) == ("≈", -1.0, (-1.2, -0.8))
+    assert rate.verdict is not Verdict.REFUTED

@@ -149,3 +149,8 @@ def test_no_damping_at_the_border_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     found = push_through._paths(line(), Effort.QUICK)
     assert found.verdict is Verdict.UNDECIDED
     assert f"{12 + 6} undecided (no block" in found.why
+
+
+def test_the_compiled_loops_are_tried_in_one_dimension_which_has_its_own_and_in_two() -> None:
+    for effort, least in ((Effort.QUICK, {1, 2}), (Effort.DEFAULT, {1, 2})):
+        assert {case.X.shape[1] for case in push_through._wide(line(), effort)} == least

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from flint import arb
 
 from nntk_proofs_checks import Effort, Finding, update_bound
 from nntk_proofs_checks.ensemble import draw_network
@@ -210,3 +211,35 @@ def test_gamma_below_the_condition_is_not_called_holds(monkeypatch: pytest.Monke
     monkeypatch.setattr(update_bound, "_least_gamma", lambda *a: 1e-3)
     monkeypatch.setattr(update_bound, "_kernel", lambda *a: 1e-3)
     assert check().verdict is not Verdict.HOLDS
+
+
+def test_a_neuron_without_proved_signs_is_left_out_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, original, seen = DATA["line"], update_bound.eigenvalues, []
+
+    def unsure(block: Any, ball: Any) -> Any:
+        seen.append(block)
+        values = original(block, ball)
+        return [arb(0, 1000) for _ in values] if len(seen) == 1 else values
+
+    net = draw_network(data, 0.6, 5, 0)
+    monkeypatch.setattr(update_bound, "eigenvalues", unsure)
+    found = update_bound._in_balls(net, data.X, data.y, 5.0, 1.0, "")
+    assert [comparison.what.rpartition(" ")[2] for comparison in found.comparisons] == ["1", "2", "3", "4"]
+
+
+def test_wide_networks_are_counted_neuron_by_neuron() -> None:
+    finding = update_bound._wide(DATA["line"], Effort.QUICK)
+    assert finding.cases == len(update_bound._BETAS) * 6 * sum(update_bound._WIDTHS[Effort.QUICK])
+
+
+def test_the_ends_allow_for_the_rounding_of_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any other error: 1e-12, some thousand units, of each of the two sides in each direction."""
+    data, step = DATA["line"], update_bound.newton_step
+    net = draw_network(data, 0.6, 256, 0)
+    monkeypatch.setattr(update_bound, "_errors", lambda net, X, r, y: update_bound._Errors(0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setattr(update_bound, "newton_step", lambda *a, **k: replace(step(*a, **k), residual_bound=0.0))
+    monkeypatch.setattr(update_bound, "_U", 0.0)
+    gamma = 1.25 * update_bound._least_gamma(net, data.X, data.y)
+    ratio = update_bound._ratio(net, data.X, data.y, gamma, 1.0, "")
+    assert ratio is not None
+    assert ratio.high / ratio.low - 1 == pytest.approx(4e-12, rel=0.05)

@@ -56,6 +56,14 @@ def test_short_run_holds() -> None:
     assert check().verdict is Verdict.HOLDS
 
 
+def test_the_ceiling_of_rho_is_e16_at_its_largest() -> None:
+    """For c = 1 and the largest |σ'| and |σ''|: κ = |cσ''||x̃|² and s = |σ'||x̃| at each point, weighted by |r|."""
+    X, y = np.array([[0.0, 0.5], [3.0, -4.0]]), np.array([-1.0, 2.0])
+    bend = 4 / (3 * 3**0.5)
+    roots = [(bend * q2 + ((bend * q2) ** 2 + 4 * q2) ** 0.5) / 2 for q2 in (1.25, 26.0)]
+    assert vanishing_gamma._ceiling(X, y) == pytest.approx((roots[0] + 2 * roots[1]) / 2, rel=1e-12)
+
+
 def test_targets_are_matched_to_the_start() -> None:
     data = DATA["plane"]
     case = vanishing_gamma._prepared(draw_network(data, 0.6, 64, 0), data.X, data.y)
