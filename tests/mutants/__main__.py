@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.runner import Place, jobs_of, rendered, rows, run, sample
-from tests.mutants.table import EQUIVALENT, ROOT, Target, targets
+from tests.mutants.table import ROOT, Target, targets
 
 
 def options() -> argparse.ArgumentParser:

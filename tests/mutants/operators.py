@@ -1,7 +1,7 @@
 """The changes that are planted in a module's source, each at an exact place: `mutants`.
 
 What is left out changes no result: docstrings and other strings, `__all__`, types, imports, decorators, the words of an error
-or a warning, `__str__` and `__repr__`, and functions that return a drawing.
+or a warning, `__str__` and `__repr__`, drawings and functions that return one, and what `zip` is told of lengths.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _SIGNS = {
 _DROPPED = {"sqrt", "abs", "fabs", "ceil", "floor"}
 _SWAPPED = {"max": "min", "min": "max", "maximum": "minimum", "minimum": "maximum", "any": "all", "all": "any"}
 _SWAPPED |= {"amax": "amin", "amin": "amax", "argmax": "argmin", "argmin": "argmax", "ceil": "floor", "floor": "ceil"}
+_SYMMETRIC = {"max", "min", "maximum", "minimum", "fmax", "fmin", "hypot", "array_equal", "gcd"}
 _DRAWINGS = {"Panel", "Series"}
 _WORDS = {"__str__", "__repr__"}
 
@@ -160,7 +161,9 @@ def _left_out(node: ast.AST) -> bool:
         case ast.Assign(value=ast.Subscript(value=ast.Name(id="Callable" | "Literal" | "Union"))):
             return True
         case ast.Call():
-            return _name(node.func) in {"warn", "TypeVar", "NewType", "cast"}
+            return _name(node.func) in {"warn", "TypeVar", "NewType", "cast"} | _DRAWINGS
+        case ast.keyword(arg="strict"):
+            return True
         case ast.FunctionDef():
             marked = any(_name(decorator) == "overload" for decorator in node.decorator_list)
             returned = node.returns and {_name(part) for part in ast.walk(node.returns)} & _DRAWINGS
@@ -260,7 +263,8 @@ def _calls(walk: _Walk, node: ast.Call) -> Iterator[Mutant]:
     if name == "range" and plain and node.args:
         stop = node.args[min(1, len(node.args) - 1)]
         yield walk.instead("slice", stop, f"({walk.text(stop)}) - 1")
-    yield from _neighbours(walk, node.args)
+    if name not in _SYMMETRIC:
+        yield from _neighbours(walk, node.args)
 
 
 def _neighbours(walk: _Walk, arguments: list[ast.expr]) -> Iterator[Mutant]:

@@ -412,7 +412,7 @@ class Row:
 
 
 def rows(jobs: Sequence[Job], results: Mapping[tuple[str, str, str], Result], explained: Iterable[object]) -> list[Row]:
-    """A row for each module, in order, and the total. `explained` holds survivors, as `table.EQUIVALENT` does."""
+    """A row for each module, in order, and the total. `explained` holds survivors, as `EQUIVALENT` does."""
     known = set(explained)
     found: dict[str, Row] = {}
     total = Row("total")
