@@ -42,6 +42,8 @@ class CheckResult:
 
     outcome   "passed", "failed", "undecided", "error" (the optimizer's code raised, or ran out of time), "skipped",
               "informative"; with an expected failure "xfailed", or "xpassed" where it did not fail.
+    drawn     how many of its cases were drawn.
+    follows   the id of the failed check that this failure follows from; "" where it stands for itself.
     """
 
     check: Check
@@ -53,6 +55,8 @@ class CheckResult:
     refused: int = 0
     unresolved: int = 0
     expected: str = ""
+    drawn: int = 0
+    follows: str = ""
 
     @property
     def id(self) -> str:

@@ -23,6 +23,7 @@ ALL = NEWTONS | {"first-order"}
 Cases = Callable[[Setting], Sequence[Case]]
 Examine = Callable[[Setting, Case], Reading]
 Drawn = Literal["any", "definite"] | None
+About = Literal["step", "behaviour"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Check:
 
     profiles     those that it belongs to; in those of `informative` it reports and does not judge.
     cases        the deterministic cases; the drawn ones are of any kind ("any"), with D ≻ 0 ("definite"), or none (None).
+    share        how many of the effort's drawn cases it gets: less where a case takes many steps.
+    about        "step": it decides whether the optimizer is accepted; "behaviour": beside its steps, only where that is asked for.
     """
 
     id: str
@@ -40,6 +43,8 @@ class Check:
     examine: Examine
     drawn: Drawn = "definite"
     informative: frozenset[str] = frozenset()
+    share: float = 1.0
+    about: About = "step"
 
 
 REGISTERED: dict[str, Check] = {}
@@ -54,13 +59,15 @@ def check(
     cases: Cases,
     drawn: Drawn = "definite",
     informative: frozenset[str] = frozenset(),
+    share: float = 1.0,
+    about: About = "step",
 ) -> Callable[[Examine], Examine]:
     """Register the decorated function, examine(setting, at), as the Check of this id. The function itself stays as it is."""
 
     def registered(examine: Examine) -> Examine:
         if id in REGISTERED:
             raise ValueError(f"two checks are called {id}")
-        REGISTERED[id] = Check(id, statement, profiles, cases, examine, drawn, informative)
+        REGISTERED[id] = Check(id, statement, profiles, cases, examine, drawn, informative, share, about)
         return examine
 
     return registered
