@@ -1,4 +1,4 @@
-"""What an optimizer is tried on, and what the reference says about it: gradient, curvature, the exact step, and its limits.
+"""A case that an optimizer is tried on, and what the reference says about it: gradient, curvature, the exact step, its limits.
 
 The error of an observed step Δ is held against what rounding can do to any stable method in the dtype that is tried. The
 matrix A = H + γ_N I and the gradient g are themselves computed with errors of at most n·eps times the sums of the absolute
@@ -10,58 +10,31 @@ values of their terms, |A| ≤ a and |g| ≤ G, and solving adds errors of that 
 with n = P + M operations behind one number, whose errors add up like √n (Higham and Mary, "A new approach to probabilistic
 rounding error analysis", 2019), and 30 as in LAPACK's own tests. The factor a |D⁻¹| admits the push-through form
 (E13), whose residual carries the condition of D. Δ is seen as θ_next - θ, which adds eps |θ_next| to both.
+
+The functions that the optimizer is handed are not exact, either: torch's gelu loses all digits far to the left. What its σ, σ'
+and σ'' are off by at the case's own z is measured, and counts in a and G like rounding (`functions`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-import nntk_accelerated
-from nntk_reference import (
-    ACTIVATIONS,
-    FLOAT64,
-    Ball,
-    Network,
-    NntkError,
-    formulas,
-    gradient,
-    hessian,
-    regularization,
-    sample_network,
-    solve,
-)
+from nntk.crosscheck.functions import EPS, function_errors
+from nntk_reference import FLOAT64, Ball, Network, NntkError, formulas, gradient, hessian, solve
 from nntk_reference.arithmetic import Array
 
-__all__ = [
-    "EPS",
-    "THRESHOLD",
-    "Case",
-    "Objective",
-    "Point",
-    "Target",
-    "activations",
-    "case",
-    "case_at",
-    "family",
-    "ladder",
-    "normal_data",
-    "rounded",
-    "solved",
-    "with_activations",
-]
-
-EPS: Mapping[str, float] = MappingProxyType({"float32": 2.0**-23, "float64": 2.0**-52})
-"""Spacing of the numbers next to 1. Every limit of the cross-check comes from here."""
+__all__ = ["EPS", "NEARLY_SINGULAR", "THRESHOLD", "Case", "Objective", "Point", "Target", "case_at", "rounded", "solved"]
 
 THRESHOLD = 30.0
 """What LAPACK's own test programs allow an error relative to n·eps·condition (LAPACK Working Note 41, section 7)."""
+
+NEARLY_SINGULAR = 0.03
+"""A matrix with |A| |A⁻¹| above this share of 1/√eps may be refused as singular: half of the digits are at stake."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +97,14 @@ class Target:
         return step - solved(A, A @ step + g)
 
     @cached_property
+    def eigenvalues(self) -> Array:
+        """Of A, ascending (P,)."""
+        return np.asarray(np.linalg.eigvalsh(self.matrix))
+
+    @property
     def inverse_norm(self) -> float:
         """|A⁻¹|."""
-        smallest = float(np.abs(np.linalg.eigvalsh(self.matrix)).min())
+        smallest = float(np.abs(self.eigenvalues).min())
         return 1 / smallest if smallest > 0 else math.inf
 
     def limit(self, dtype: str, rate: float = 1.0) -> float:
@@ -137,10 +115,9 @@ class Target:
         point, size = self.point, float(np.linalg.norm(self.step))
         if not 0 < size < math.inf:
             return math.inf if size else 0.0
+        a, G = point.sizes(dtype)
         moved = EPS[dtype] * float(np.linalg.norm(np.abs(point.theta.reshape(-1)) + np.abs(self.step)))
-        stable = (
-            THRESHOLD * point.operations * EPS[dtype] * self.inverse_norm * (point.matrix_size * size + point.gradient_size)
-        )
+        stable = THRESHOLD * point.operations * EPS[dtype] * self.inverse_norm * (a * size + G)
         return (stable + moved / rate) / size
 
     def error(self, step: Array) -> float:
@@ -151,10 +128,8 @@ class Target:
     def backward_limit(self, dtype: str) -> float:
         """What the backward error of a stable method may be."""
         point = self.point
-        smallest = min(float(np.abs(np.linalg.eigvalsh(block)).min()) for block in point.blocks)
-        spread = (
-            point.matrix_size / smallest if self.curvature and smallest > 0 else point.matrix_size / point.objective.damping
-        )
+        a, smallest = point.sizes(dtype).matrix, float(np.abs(point.block_eigenvalues).min())
+        spread = a / smallest if self.curvature and smallest > 0 else a / point.objective.damping
         return THRESHOLD * point.operations * EPS[dtype] * max(1.0, spread)
 
     def backward_error(self, step: Array, dtype: str, rate: float = 1.0) -> float:
@@ -162,7 +137,8 @@ class Target:
         point = self.point
         rounding = EPS[dtype] / rate * np.abs(self.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))
         residual = np.maximum(np.abs(self.matrix @ step + point.gradient) - rounding, 0.0)
-        scale = point.matrix_size * float(np.linalg.norm(step)) + point.gradient_size
+        a, G = point.sizes(dtype)
+        scale = a * float(np.linalg.norm(step)) + G
         return float(np.linalg.norm(residual)) / scale if scale else 0.0
 
     def arbiter(self, step: Array) -> float:
@@ -184,12 +160,20 @@ class Target:
         return float(np.linalg.norm(step - exact)) / (size or 1.0)
 
 
+class Sizes(NamedTuple):
+    """What errors of one number in A, and in g, are relative to: a with |A| ≤ a, and G with |g| ≤ G, by absolute values."""
+
+    matrix: float
+    gradient: float
+
+
 @dataclass(frozen=True, eq=False)
 class Point:
     """The reference's quantities at θ (N, d+2) of an objective, all for θ as one vector (P,), neuron by neuron."""
 
     objective: Objective
     theta: Array
+    _sizes: dict[str, Sizes] = field(default_factory=dict, repr=False)
 
     @cached_property
     def network(self) -> Network:
@@ -241,10 +225,10 @@ class Point:
         """(E4) H = JᵀJ/M + S, (P, P)."""
         return self.gauss_newton + self.residual_hessian
 
-    @property
-    def blocks(self) -> Array:
-        """The blocks of D = S + γ_N I, (N, d+2, d+2)."""
-        return self.residual_blocks + self.objective.damping * np.eye(self.theta.shape[1])
+    @cached_property
+    def block_eigenvalues(self) -> Array:
+        """Of all blocks of D = S + γ_N I, (N, d+2)."""
+        return np.asarray(np.linalg.eigvalsh(self.residual_blocks)) + self.objective.damping
 
     @cached_property
     def newton(self) -> Target:
@@ -263,7 +247,7 @@ class Point:
     @property
     def negative(self) -> int:
         """How many eigenvalues of H + γ_N I are negative."""
-        return int((np.linalg.eigvalsh(self.newton.matrix) < 0).sum())
+        return int((self.newton.eigenvalues < 0).sum())
 
     # --- the sums of absolute values that rounding errors are relative to ----------------------------------------------------
 
@@ -272,8 +256,13 @@ class Point:
         """√n: what n = P + M rounding errors add up to."""
         return math.sqrt(self.theta.size + len(self.objective.y))
 
-    @cached_property
-    def _sizes(self) -> tuple[Array, Array, float]:
+    def sizes(self, dtype: str = "") -> Sizes:
+        """(a, G), with what the functions that are handed out in this dtype are off by; without a dtype, of rounding alone."""
+        if dtype not in self._sizes:
+            self._sizes[dtype] = self._sized(dtype)
+        return self._sizes[dtype]
+
+    def _sized(self, dtype: str) -> Sizes:
         s, M = self._state, len(self.objective.y)
         N, D = self.theta.shape
         inputs = np.abs(s.inputs)
@@ -286,25 +275,30 @@ class Point:
             slope + zeta * curvature + formed**2,
             curvature + zeta * (slope + curvature) + formed,
         )
+        if dtype:
+            z = s.inputs @ self.theta[:, 1:].T
+            errors = function_errors(self.objective.activation, z, dtype)
+            value, slope, curvature = (
+                size + error / EPS[dtype] for size, error in zip((value, slope, curvature), errors, strict=True)
+            )
         c = np.abs(s.c)
         J = formulas.jacobian(formulas.State(s.scale, c, inputs, value, slope, curvature)).reshape(M, -1)
         r = np.abs(self.objective.y) + s.scale * value @ c
         blocks = np.zeros((N, D, D))
         blocks[:, 0, 1:] = blocks[:, 1:, 0] = s.scale * (r[:, None] * slope).T @ inputs / M
-        blocks[:, 1:, 1:] = s.scale * np.einsum("mi,mj,mk->ijk", r[:, None] * curvature * c, inputs, inputs) / M
+        blocks[:, 1:, 1:] = s.scale * np.einsum("mi,mj,mk->ijk", r[:, None] * curvature * c, inputs, inputs, optimize=True) / M
         matrix = formulas.add_blocks(J.T @ J / M, blocks)
-        return J, r, float(np.linalg.norm(matrix)) + self.objective.damping
+        return Sizes(float(np.linalg.norm(matrix)) + self.objective.damping, float(np.linalg.norm(J.T @ r)) / M)
 
     @property
     def matrix_size(self) -> float:
         """a, with |A| ≤ a entry by entry in absolute values (Frobenius)."""
-        return self._sizes[2]
+        return self.sizes().matrix
 
     @property
     def gradient_size(self) -> float:
         """G: the norm of the gradient's terms in absolute values."""
-        J, r, _ = self._sizes
-        return float(np.linalg.norm(J.T @ r)) / len(r)
+        return self.sizes().gradient
 
 
 def _gauss_newton(point: Point, ball: Ball) -> Array:
@@ -320,163 +314,15 @@ def solved(A: Array, b: Array) -> Array:
         return np.full_like(b, math.nan)
 
 
-# --- which cases ---------------------------------------------------------------------------------------------------------
-
-
 def rounded(values: Any, dtype: str) -> Array:
     """The numbers that the dtype holds, as float64."""
     return np.asarray(values, np.float64).astype(dtype).astype(np.float64)
 
 
-def case(
-    kind: str,
-    width: int,
-    dim: int,
-    points: int,
-    activation: str,
-    *,
-    seed: int,
-    dtype: str = "float64",
-    beta: float = 0.75,
-    residual: float = 1.0,
-) -> Case:
-    """A case of a kind: a sampled network, standard normal data, and a damping that makes it so.
-
-    `residual` scales the targets' distance from the network's outputs. Nearly singular: |A| |A⁻¹| is about 1/√eps.
-    """
-    rng = np.random.default_rng([seed, width, dim, points, *activation.encode(), *kind.encode()])
-    for _ in range(300):
-        net = sample_network(width, dim, beta=beta, activation=activation, seed=rng)
-        theta = rounded(net.theta, dtype)
-        X = rounded(rng.standard_normal((points, dim)), dtype)
-        away = rng.standard_normal(points)
-        objective = Objective(X, np.zeros(points), beta, activation, 1.0)
-        y = rounded(objective.at(theta).residual + residual * away, dtype)  # the residual on zero targets is the output
-        objective = replace(objective, y=y)
-        damping = _KINDS[kind](objective.at(theta), dtype)
-        if damping is not None:
-            objective = replace(objective, damping=float(rounded(damping, dtype)))
-            return Case(objective, theta, kind, f"seed {seed}")
-    raise ArithmeticError(f"no {kind} case in 300 draws of N = {width}, d = {dim}, M = {points}, {activation}")
-
-
-def _definite(point: Point, dtype: str) -> float | None:
-    """Twice what makes D positive definite, and a tenth of the scaling formula's γ_N at γ = 1 (E5, E16)."""
-    return 2 * _block_norm(point) + 0.1 * float(regularization(1.0, len(point.theta), point.objective.beta))
-
-
-def _indefinite(point: Point, dtype: str) -> float | None:
-    """A damping that leaves negative eigenvalues, as far from the spectra of -H and -S as one can be."""
-    return _between(point, uphill=False)
-
-
-def _ascent(point: Point, dtype: str) -> float | None:
-    """As indefinite, and the exact step Δ leads uphill: g·Δ > 0, by more than 3 degrees."""
-    return _between(point, uphill=True)
-
-
-def _between(point: Point, uphill: bool) -> float | None:
-    values, vectors = np.linalg.eigh(point.hessian)
-    if values[0] >= -1e-3 * point.matrix_size:
-        return None
-    blocks = np.linalg.eigvalsh(point.residual_blocks).reshape(-1)
-    dampings = np.geomspace(0.02, 0.9, 60) * -values[0]
-    shifted = values + dampings[:, None]
-    gaps = np.minimum(np.abs(shifted).min(axis=1), np.abs(blocks + dampings[:, None]).min(axis=1))
-    if uphill:
-        along = vectors.T @ point.gradient
-        steps = -along / shifted
-        angle = steps @ along / (np.linalg.norm(steps, axis=1) * (float(np.linalg.norm(along)) or 1.0))
-        gaps[angle <= 0.05] = 0.0
-    best = int(np.argmax(gaps))
-    return float(dampings[best]) if gaps[best] > 1e-3 * point.matrix_size else None
-
-
-def _nearly_singular(point: Point, dtype: str) -> float | None:
-    """A damping just off a negative eigenvalue of H that is no eigenvalue of S."""
-    spectrum, blocks = np.linalg.eigvalsh(point.hessian), np.linalg.eigvalsh(point.residual_blocks).reshape(-1)
-    candidates = [value for value in spectrum if value < -1e-3 * point.matrix_size]
-    if not candidates:
-        return None
-    distance = [float(np.abs(blocks - value).min()) for value in candidates]
-    best = int(np.argmax(distance))
-    if distance[best] < 1e-3 * point.matrix_size:
-        return None
-    return float(-candidates[best] + math.sqrt(EPS[dtype]) * point.matrix_size)
-
-
-def _block_norm(point: Point) -> float:
-    return float(np.abs(np.linalg.eigvalsh(point.residual_blocks)).max())
-
-
-_KINDS: Mapping[str, Callable[[Point, str], float | None]] = MappingProxyType(
-    {"definite": _definite, "indefinite": _indefinite, "ascent": _ascent, "nearly singular": _nearly_singular}
-)
-
-_LADDER = (
-    # width, dim, points; small ones first, so that the first failing one is small
-    (1, 1, 1),
-    (2, 1, 1),
-    (2, 1, 3),
-    (3, 2, 2),
-    (4, 1, 6),
-    (3, 2, 8),
-    (6, 2, 4),
-    (4, 3, 5),
-    (5, 4, 3),
-    (6, 3, 14),
-    (12, 2, 5),
-    (10, 1, 16),
-)
-
-
-def activations() -> tuple[str, ...]:
-    """The activations that optimizers are tried with: those within the theory that both packages have, in the registry's order.
-
-    The first is tanh. One that is registered later is the last, and counts from then on.
-    """
-    return tuple(name for name, entry in ACTIVATIONS.items() if entry.in_theory and name in nntk_accelerated.ACTIVATIONS)
-
-
-def with_activations(sizes: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, int, str]]:
-    """(width, dim, points, activation): tanh on every other row, the others in turn on the rows between, the last of them last.
-
-    So one that is registered later takes the last of the rows between, and leaves the rest as they are.
-    """
-    first, *others = activations()
-    between = len(sizes) // 2
-    rows = []
-    for k, size in enumerate(sizes):
-        turn = -1 if k // 2 == between - 1 else k // 2 % len(others)
-        rows.append((*size, others[turn] if k % 2 else first))
-    return rows
-
-
-def case_at(objective: Objective, theta: Array, source: str) -> Case:
-    """The case at θ, whatever its kind: definite, or indefinite."""
-    return Case(objective, theta, "indefinite" if objective.at(theta).negative else "definite", source)
-
-
-def normal_data(dim: int, points: int, seed: int, dtype: str) -> tuple[Array, Array]:
-    """Standard normal X (M, d) and y (M,)."""
-    rng = np.random.default_rng([seed, dim, points])
-    return rounded(rng.standard_normal((points, dim)), dtype), rounded(rng.standard_normal(points), dtype)
-
-
-def ladder(kind: str, seed: int, dtype: str, count: int | None = None, least: int = 0) -> list[Case]:
-    """Cases of one kind from small to large: M < P and M > P, d = 1 to 4, several activations.
-
-    `count` takes that many, spread evenly; `least` leaves out widths below.
-    """
-    sizes = [row for row in with_activations(_LADDER) if row[0] >= max(least, 2 if kind != "definite" else 1)]
-    if count is not None and count < len(sizes):
-        sizes = [sizes[i] for i in np.linspace(0, len(sizes) - 1, count).round().astype(int)]
-    return [case(kind, *row, seed=seed, dtype=dtype) for row in sizes]
-
-
-def family(width: int, X: Array, y: Array, *, seed: int, dtype: str, beta: float = 0.75) -> Case:
-    """A wide network on given data, with γ_N from the scaling formula at γ = 1 (E5)."""
-    net = sample_network(width, X.shape[1], beta=beta, activation=activations()[0], seed=np.random.default_rng([seed, width]))
-    damping = float(rounded(regularization(1.0, width, beta), dtype))
-    theta = rounded(net.theta, dtype)
-    return case_at(Objective(X, y, beta, activations()[0], damping), theta, f"seed {seed}, width {width}")
+def case_at(objective: Objective, theta: Array, source: str, dtype: str = "float64") -> Case:
+    """The case at θ, of the kind that it is of there: definite, indefinite, or nearly singular in this dtype."""
+    point = objective.at(theta)
+    most = NEARLY_SINGULAR / math.sqrt(EPS[dtype])
+    if point.newton.inverse_norm * point.matrix_size > most:
+        return Case(objective, theta, "nearly singular", source)
+    return Case(objective, theta, "indefinite" if point.negative else "definite", source)

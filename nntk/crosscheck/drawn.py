@@ -1,122 +1,140 @@
-"""Cases drawn by hypothesis: small, of the right kind, and shrunk where one fails."""
+"""Cases drawn at random: small, of the right kind, and made smaller where one fails.
+
+Which ones depends on the seed, the effort and the check alone: hypothesis, which draws for the tests of this package, takes
+constants from all modules that happen to be loaded, and would draw others for another optimizer.
+"""
 
 from __future__ import annotations
 
 import math
-import time
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
-import hypothesis
 import numpy as np
-from hypothesis import strategies as st
 
-from nntk.crosscheck.case import EPS, Case, Objective, activations, rounded
+from nntk.crosscheck.case import EPS, Case, Objective, rounded
+from nntk.crosscheck.cases import activations
 from nntk.crosscheck.checks import Check
 from nntk.crosscheck.result import Tally
 from nntk.crosscheck.setting import Setting
-from nntk.crosscheck.subject import SubjectError
 from nntk_proofs_checks.claim import Effort
 from nntk_reference import regularization
+from nntk_reference.arithmetic import Array
 
 __all__ = ["draw_cases"]
 
-_DRAWN = {Effort.QUICK: 5, Effort.DEFAULT: 40, Effort.FULL: 300}
-_SOFT = {Effort.QUICK: 0.15, Effort.DEFAULT: 1.5, Effort.FULL: 60.0}
-"""Seconds after which no more cases are drawn; how many there were is reported."""
-_SHRINKS = 200
+_DRAWN = {Effort.QUICK: 4, Effort.DEFAULT: 24, Effort.FULL: 300}
+_SHRINKS = {Effort.QUICK: 40, Effort.DEFAULT: 150, Effort.FULL: 400}
+"""Cases that are tried in search of a smaller one that fails."""
 
+_ATTEMPTS = 200
+"""Draws for one case: in float32 few are of the kind that is asked for."""
 
-class _Failed(AssertionError):
-    """A drawn case failed: what hypothesis shrinks."""
-
-
-class _Enough(BaseException):
-    """No Exception, so that hypothesis stops at once and does not shrink it."""
+_SHAPES = ((1, 1, 1), (2, 1, 3), (1, 2, 4), (3, 2, 2), (4, 1, 5), (2, 3, 5))
+"""Width, dim, points: few, as an optimizer may compile each of them anew. With full effort there are all up to (4, 3, 5)."""
 
 
 def draw_cases(check: Check, setting: Setting, tally: Tally) -> None:
-    """Cases drawn by hypothesis, until there are enough or time is up; a failing one is shrunk. Raises SubjectError."""
-    deadline = time.perf_counter() + _SOFT[setting.effort]
-    runs = 0
-    fault: SubjectError | None = None
-
-    @hypothesis.seed(setting.seed)
-    @hypothesis.settings(
-        max_examples=_DRAWN[setting.effort],
-        database=None,
-        deadline=None,
-        derandomize=False,
-        print_blob=False,
-        report_multiple_bugs=False,
-        suppress_health_check=list(hypothesis.HealthCheck),
-        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-    @hypothesis.given(_cases(setting, definite=check.drawn == "definite"))
-    def test(at: Case) -> None:
-        nonlocal runs, fault
-        runs += 1
-        if time.perf_counter() > deadline or runs > _DRAWN[setting.effort] + _SHRINKS:
-            raise _Enough
-        tally.at = at
-        try:
-            failed = tally.add(check.examine(setting, at))
-        except SubjectError as error:
-            fault = error
-            raise _Enough from None
-        if failed:
-            raise _Failed
-
-    state = np.random.get_state()  # noqa: NPY002 - hypothesis seeds the global generators
-    try:
-        test()
-    except (_Failed, _Enough):
-        pass
-    except hypothesis.errors.HypothesisException:
-        pass  # Unsatisfiable, where no drawn case was of the right kind: counted as it is; Flaky, where the optimizer is
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-    if fault is not None:
-        raise fault
+    """The check's share of the effort's cases; the smallest that fails is made smaller still. Raises SubjectError."""
+    for k in range(math.ceil(check.share * _DRAWN[setting.effort])):
+        at = _drawn(check, setting, k)
+        if at is not None:
+            tally.at = at
+            tally.add(check.examine(setting, at), drawn=True)
+    if tally.smallest is not None and tally.smallest.failing is not None:
+        _shrink(check, setting, tally)
 
 
-@st.composite
-def _objectives(draw: st.DrawFn, dtype: str) -> tuple[Objective, Any]:
-    """Small problems in multiples of 1/64, which are short in print and the same in both dtypes.
+# --- drawing -------------------------------------------------------------------------------------------------------------
 
-    Integers, since floats take ten times as long to draw. Neurons and points are sometimes repeated, neurons sometimes dead.
+
+def _drawn(check: Check, setting: Setting, k: int) -> Case | None:
+    """Case number k of the check, or None where none of the draws is of its kind."""
+    rng = np.random.default_rng([setting.seed, k, *check.id.encode()])
+    for _ in range(_ATTEMPTS):
+        at = _judged(*_objective(rng, setting), setting, check)
+        if at is not None:
+            return at
+    return None
+
+
+def _objective(rng: np.random.Generator, setting: Setting) -> tuple[Objective, Array]:
+    """A small problem in multiples of 1/64, which are short in print and the same in both dtypes.
+
+    Neurons and points are sometimes repeated, neurons sometimes dead.
     """
-    width, dim, points = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 5))
-    count = width * (dim + 2) + points * (dim + 1)
-    numbers = np.array(draw(st.tuples(*[st.integers(-128, 128)] * count))) / 64
-    theta, data = numbers[: width * (dim + 2)].reshape(width, -1), numbers[width * (dim + 2) :].reshape(points, -1)
-    special = draw(st.sampled_from(["none"] * 6 + ["neuron repeated", "neuron dead", "point repeated"]))
+    if setting.effort is Effort.FULL:
+        width, dim, points = (int(rng.integers(1, most + 1)) for most in (4, 3, 5))
+    else:
+        width, dim, points = _SHAPES[rng.integers(len(_SHAPES))]
+    theta, data = (rng.integers(-128, 129, shape) / 64 for shape in ((width, dim + 2), (points, dim + 1)))
+    special = rng.choice(["none"] * 6 + ["neuron repeated", "neuron dead", "point repeated"])
     if special == "neuron repeated":
         theta[-1] = theta[0]
     elif special == "neuron dead":
         theta[-1, 0] = 0.0
     elif special == "point repeated":
         data[-1, :-1] = data[0, :-1]
-    beta = draw(st.sampled_from([0.75, 0.6, 0.9]))
-    gamma = 10 ** (draw(st.integers(-8, 8)) / 4)
-    damping = float(rounded(regularization(gamma, width, beta), dtype))
-    return Objective(data[:, :-1].copy(), data[:, -1].copy(), beta, draw(st.sampled_from(activations())), damping), theta
+    beta, name = float(rng.choice([0.75, 0.6, 0.9])), str(rng.choice(activations()))
+    gamma = 10 ** (int(rng.integers(-8, 9)) / 4)
+    damping = float(rounded(regularization(gamma, width, beta), setting.dtype))
+    return Objective(data[:, :-1].copy(), data[:, -1].copy(), beta, name, damping), theta
 
 
-def _cases(setting: Setting, *, definite: bool) -> st.SearchStrategy[Case]:
-    """Small cases that the dtype can judge, of any kind or such that D ≻ 0."""
-    dtype = setting.dtype
+def _judged(objective: Objective, theta: Array, setting: Setting, check: Check) -> Case | None:
+    """The case, if it is of the check's kind and the dtype can judge it."""
+    dtype, point = setting.dtype, objective.at(theta)
+    if not np.linalg.norm(point.gradient) > 1e-3 * point.gradient_size:
+        return None
+    blocks = point.block_eigenvalues
+    if np.abs(blocks).min() <= 1e-3 * point.matrix_size or (check.drawn == "definite" and blocks.min() <= 0):
+        return None
+    if max(point.newton.limit(dtype), point.gauss_newton_target.limit(dtype)) > math.sqrt(EPS[dtype]):
+        return None
+    return Case(objective, theta, "indefinite" if point.negative else "definite", "drawn")
 
-    def build(drawn: tuple[Objective, Any]) -> Case | None:
-        objective, theta = drawn
-        point = objective.at(theta)
-        if not np.linalg.norm(point.gradient) > 1e-3 * point.gradient_size:
-            return None
-        spectrum = np.linalg.eigvalsh(point.blocks)
-        if np.abs(spectrum).min() <= 1e-3 * point.matrix_size or (definite and spectrum.min() <= 0):
-            return None
-        if max(point.newton.limit(dtype), point.gauss_newton_target.limit(dtype)) > math.sqrt(EPS[dtype]):
-            return None
-        return Case(objective, theta, "indefinite" if point.negative else "definite", "drawn by hypothesis")
 
-    return _objectives(dtype).map(build).filter(lambda case: case is not None)  # type: ignore[return-value]
+# --- making smaller ------------------------------------------------------------------------------------------------------
+
+
+def _shrink(check: Check, setting: Setting, tally: Tally) -> None:
+    """The smallest failing case, as long as one of its smaller ones fails, too. They are shown, and not counted."""
+    assert tally.smallest is not None
+    assert tally.smallest.failing is not None
+    at, left, seen = tally.smallest.failing[0], _SHRINKS[setting.effort], set[str]()
+    while left > 0:
+        for objective, theta in _smaller(at):
+            made = _judged(objective, theta, setting, check)
+            print_ = repr((objective.X.tolist(), objective.y.tolist(), theta.tolist()))
+            if made is None or print_ in seen:
+                continue
+            seen.add(print_)
+            left -= 1
+            tally.at = made
+            if tally.show(check.examine(setting, made)):
+                at = made
+                break
+            if left == 0:
+                return
+        else:
+            return
+
+
+def _smaller(at: Case) -> Iterator[tuple[Objective, Array]]:
+    """Without a neuron, a point, an input; with a number that is 0, whole, or of fewer digits."""
+    of, theta = at.objective, at.theta
+    (N, D), M = theta.shape, len(of.y)
+    if N > 1:
+        yield from ((of, np.delete(theta, i, 0)) for i in range(N))
+    if M > 1:
+        yield from ((replace(of, X=np.delete(of.X, m, 0), y=np.delete(of.y, m)), theta) for m in range(M))
+    if D > 3:
+        yield from ((replace(of, X=np.delete(of.X, k, 1)), np.delete(theta, k + 1, 1)) for k in range(D - 2))
+    for digits in (0.0, 1.0, 4.0):
+        for name, values in (("theta", theta), ("X", of.X), ("y", of.y)):
+            for place in np.ndindex(values.shape):
+                simple = np.round(values[place] * digits) / digits if digits else 0.0
+                if simple != values[place]:
+                    changed = values.copy()
+                    changed[place] = simple
+                    yield (of, changed) if name == "theta" else (replace(of, **{name: changed}), theta)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from nntk.crosscheck.case import Case
-from nntk.crosscheck.checks import Check
+from nntk.crosscheck.checks import FOLLOWS, Check
 from nntk.crosscheck.diagnosis import Diagnosis
 from nntk.crosscheck.setting import Profile, Reading, Setting
 from nntk.crosscheck.snippet import snippet
-from nntk_proofs_checks.claim import Effort, Finding
+from nntk_proofs_checks.claim import Effort, Finding, unmet
 from nntk_reference import Verdict
 
-__all__ = ["UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "outcome_of"]
+__all__ = ["UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "following", "outcome_of"]
 
 UNRESOLVED = 0.1
 """A limit above this says nothing about a relative quantity."""
@@ -112,7 +112,7 @@ class Report:
 
 @dataclass
 class Tally:
-    """What the cases of a check have shown so far."""
+    """What the cases of a check have shown so far; `drawn` of them were drawn. Those that are only shown are not counted."""
 
     worst: Reading | None = None
     smallest: Reading | None = None
@@ -125,16 +125,17 @@ class Tally:
     panels: tuple[Any, ...] = ()
     at: Case | None = None
     resolution: float = UNRESOLVED
+    drawn: int = 0
 
-    def add(self, reading: Reading) -> bool:
+    def add(self, reading: Reading, *, drawn: bool = False) -> bool:
         """Count a reading; is it a failure?"""
         self.cases += 1
+        self.drawn += drawn
         self.panels = self.panels or reading.panels
         if reading.answer == "refused":
             self.refused, self.refusal = self.refused + 1, self.refusal or reading.why
             return False
-        vague = reading.limit is not None and reading.ratio <= 1 and self.resolution < reading.limit < math.inf
-        if vague or reading.answer == "unresolved":
+        if self._vague(reading) or reading.answer == "unresolved":
             self.unresolved, self.vague = self.unresolved + 1, self.vague or reading.why
             return False
         if self.worst is None or reading.ratio > self.worst.ratio:
@@ -142,9 +143,25 @@ class Tally:
         if reading.ratio <= 1:
             return False
         self.failures += 1
+        self.show(reading)
+        return True
+
+    def show(self, reading: Reading) -> bool:
+        """Is it a failure? The smallest one is kept, to be shown."""
+        if not reading.judges or reading.ratio <= 1:
+            return False
         if self.smallest is None or _size(reading) < _size(self.smallest):
             self.smallest = reading
         return True
+
+    def _vague(self, reading: Reading) -> bool:
+        """Is it within a limit that says nothing?"""
+        return reading.limit is not None and reading.ratio <= 1 and self.resolution < reading.limit < math.inf
+
+    @property
+    def judged(self) -> int:
+        """How many cases have said whether they pass."""
+        return self.cases - self.refused - self.unresolved
 
 
 def _size(reading: Reading) -> tuple[float, ...]:
@@ -156,33 +173,49 @@ def _size(reading: Reading) -> tuple[float, ...]:
     return parameters * points, parameters, steps, digits
 
 
-def outcome_of(finding: Finding, informative: bool, tally: Tally) -> str:
+def outcome_of(finding: Finding, informative: bool) -> str:
     """The outcome of a check that ran to its end (see CheckResult), before expected failures are looked at."""
     if informative:
         return "informative"
-    if tally.cases and tally.refused == tally.cases:
-        return "passed" if tally.worst is None and finding.verdict is Verdict.HOLDS else "undecided"
+    if not finding.applies:
+        return "skipped"
     return {Verdict.HOLDS: "passed", Verdict.REFUTED: "failed", Verdict.UNDECIDED: "undecided"}[finding.verdict]
 
 
-def finding_of(tally: Tally, error: str) -> Finding:
-    """What the cases show together; `error` says why the check ended early, if it did."""
+def finding_of(tally: Tally, error: str, *, tolerant: bool = False) -> Finding:
+    """What the cases show together; `error` says why the check ended early, if it did.
+
+    A check of which a `tolerant` profile leaves nothing to be told does not apply.
+    """
     notes = []
     if tally.refused:
         notes.append(f"{tally.refused} of {tally.cases} cases refused aloud ({tally.refusal})")
     if tally.unresolved:
         notes.append(f"{tally.unresolved} of {tally.cases} cases cannot tell ({tally.vague})")
-    worst, judged = tally.worst, tally.cases - tally.refused - tally.unresolved
+    worst = tally.worst
     if worst is None:
+        if tolerant and not error and tally.unresolved:
+            return unmet(f"the tolerance leaves nothing to be told: {'; '.join(notes)}")
         why = "; ".join(filter(None, (error, *notes))) or "no case was run"
         return Finding.undecided(why, cases=tally.cases, panels=tally.panels)
     refuted = worst.ratio > 1
     verdict = Verdict.REFUTED if refuted else Verdict.UNDECIDED if error else Verdict.HOLDS
-    count = [f"{tally.failures} of {judged} cases fail"] if tally.failures and tally.cases > 1 else []
+    count = [f"{tally.failures} of {tally.judged} cases fail"] if tally.failures and tally.cases > 1 else []
     why = "; ".join([*([error] if error else []), worst.why, *count, *notes])
     number, limit = _finite(worst.number), _finite(worst.limit)
     relation = "≤" if number is not None and limit is not None else ""
     return Finding(verdict, number, relation, limit if relation else None, tally.cases, why, panels=tally.panels)
+
+
+def following(results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
+    """The results, with the failures that follow from another one marked as such."""
+    failed = {result.id for result in results if result.outcome in ("failed", "error")}
+    return tuple(
+        replace(result, follows=next((cause for cause in FOLLOWS.get(result.id, ()) if cause in failed), ""))
+        if result.outcome in ("failed", "undecided")
+        else result
+        for result in results
+    )
 
 
 def _finite(number: float | None) -> float | None:

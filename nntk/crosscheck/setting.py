@@ -133,9 +133,16 @@ class Reading:
         return self.number / self.limit if self.limit > 0 else math.inf
 
 
+_LOST = 10.0
+"""In units of √eps: more than this, rounding makes of no step that is worth its name."""
+
+
 @dataclass(frozen=True)
 class Setting:
-    """The optimizer under test, and how it is to be tested. `notes` collects what the optimizer did beside its steps."""
+    """The optimizer under test, and how it is to be tested. `notes` collects what the optimizer did beside its steps.
+
+    rtol      what the relative error of a step may be; residual, what |AΔ + g| / |g| may be. None: rounding alone.
+    """
 
     subject: Subject
     profile: Profile
@@ -144,6 +151,7 @@ class Setting:
     effort: Effort = Effort.DEFAULT
     seed: int = 0
     rtol: float | None = None
+    residual: float | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -164,31 +172,52 @@ class Setting:
             raise NotApplicable("the profile prescribes no step")
         return point.target(self.profile.target)
 
+    @property
+    def tolerant(self) -> bool:
+        """May steps be off by more than rounding?"""
+        return self.rtol is not None or self.residual is not None
+
     def limit(self, target: Target, rate: float = 1.0) -> float:
-        """What the relative error of a step may be: the limit of rounding, or rtol."""
-        rounding = target.limit(self.dtype, rate)
-        return rounding if self.rtol is None else max(rounding, self.rtol)
+        """What the relative error of a step may be: the limit of rounding, rtol, or what a residual that is allowed can do."""
+        return max(target.limit(self.dtype, rate), self.rtol or 0.0, self._of_residual(target))
+
+    def _of_residual(self, target: Target) -> float:
+        size = float(np.linalg.norm(target.step))
+        if self.residual is None or size == 0:
+            return 0.0
+        return self.residual * target.inverse_norm * float(np.linalg.norm(target.point.gradient)) / size
 
     def slack(self, target: Target, step: Array) -> float:
         """What |A Δ + g| may be for a step that is as accurate as asked for; what it is, if that is less."""
         point, size = target.point, float(np.linalg.norm(step))
         moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))))
-        scale = point.matrix_size * size + point.gradient_size
+        a, G = point.sizes(self.dtype)
+        scale = a * size + G
         seen = (
             2 * float(np.linalg.norm(target.matrix @ step + point.gradient))
             + THRESHOLD * point.operations * EPS["float64"] * scale
         )
         rounding = min(target.backward_limit(self.dtype) * scale + moved, seen)
-        return rounding if self.rtol is None else max(rounding, self.rtol * float(np.linalg.norm(target.matrix, 2)) * size)
+        allowed = (self.rtol or 0.0) * float(np.linalg.norm(target.matrix, 2)) * size
+        return max(rounding, allowed, (self.residual or 0.0) * float(np.linalg.norm(point.gradient)))
 
     def tolerance(self, case: Case, steps: int = 1) -> float:
-        """What two runs of the same method may differ by, relative to |Δ|.
+        """What two runs of the same method from equal problems may differ by, relative to |Δ|.
 
-        From the limits of rounding where the profile prescribes a step. Else from what the optimizer makes of parameters that
-        are moved by rounding errors, which is all that can be known of its condition.
+        From the limits of the step where the profile prescribes one. Else from what the optimizer makes of parameters that
+        are moved by rounding errors, which is all that can be known of its condition; but no more than `_LOST` of the digits.
         """
-        if self.profile.target is not None and self.rtol is None:
+        if self.profile.target is not None:
             return 2 * self.limit(self.target(case.start))
+        return self._measured(case, steps)
+
+    def noise(self, case: Case, steps: int = 1) -> float:
+        """What two runs of the same method from the same start may differ by, relative to |Δ|: rounding, in another order."""
+        if self.profile.target is not None:
+            return 2 * self.target(case.start).limit(self.dtype)
+        return self._measured(case, steps)
+
+    def _measured(self, case: Case, steps: int) -> float:
         base = THRESHOLD * case.start.operations * self.eps
         rng = np.random.default_rng(0)
         first = one_step(self.start(case), steps)
@@ -199,7 +228,9 @@ class Setting:
             moved = max(moved, float(np.linalg.norm(one_step(session, steps) - first)))
         size = float(np.linalg.norm(first))
         floor = base * (1 + float(np.linalg.norm(case.theta)) / size) if size else base
-        return floor + (THRESHOLD * moved / size if size and math.isfinite(moved) else 0.0)
+        seen = floor + (THRESHOLD * moved / size if size and math.isfinite(moved) else 0.0)
+        # An optimizer that is noisy looks ill-conditioned here, and must not be measured against its own noise.
+        return min(seen, max(floor, _LOST * math.sqrt(self.eps)))
 
 
 def one_step(session: Session, steps: int = 1) -> Array:

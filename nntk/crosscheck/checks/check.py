@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from nntk.crosscheck.case import Case, ladder
+from nntk.crosscheck.case import Case
+from nntk.crosscheck.cases import ladder
 from nntk.crosscheck.setting import Reading, Setting
 from nntk_proofs_checks import Effort
 
@@ -33,7 +34,7 @@ class Check:
     profiles     those that it belongs to; in those of `informative` it reports and does not judge.
     cases        the deterministic cases; the drawn ones are of any kind ("any"), with D ≻ 0 ("definite"), or none (None).
     share        how many of the effort's drawn cases it gets: less where a case takes many steps.
-    about        "step": it decides whether the optimizer is accepted; "behaviour": beside its steps, only where that is asked for.
+    about        "step": it decides whether the optimizer is accepted; "behaviour": it is about something beside its steps.
     """
 
     id: str

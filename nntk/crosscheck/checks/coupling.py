@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import THRESHOLD, Case, case, rounded, with_activations
+from nntk.crosscheck.case import THRESHOLD, Case, rounded
+from nntk.crosscheck.cases import case, with_activations
 from nntk.crosscheck.checks.check import ALL, NEWTONS, check, some
 from nntk.crosscheck.checks.step import angle
 from nntk.crosscheck.setting import Reading, Setting, one_step

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nntk.crosscheck.case import THRESHOLD, Case, Point, case_at, family, normal_data, rounded
+from nntk.crosscheck.case import THRESHOLD, Case, Point, case_at, rounded
+from nntk.crosscheck.cases import family, normal_data
 from nntk.crosscheck.checks.check import ALL, check, some
 from nntk.crosscheck.setting import Reading, Setting, attempt
 from nntk_proofs_checks import Effort

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from nntk.crosscheck.checks import behaviour, coupling, learning, runs, step, symmetry
 from nntk.crosscheck.checks.check import REGISTERED, Check
 
-__all__ = ["CHECKS", "MODULES", "ORDER"]
+__all__ = ["CHECKS", "FOLLOWS", "MODULES", "ORDER"]
 
 MODULES = (step, runs, coupling, symmetry, behaviour, learning)
 """Where checks are defined: importing a module registers its own."""
@@ -39,3 +39,13 @@ ORDER = (
 )
 
 CHECKS: Mapping[str, Check] = MappingProxyType({id: REGISTERED[id] for id in ORDER})
+
+_AFTER_A_WRONG_STEP = ("damping-honoured", "step-size-honoured", "trajectory", "scheduler", "precision", "width-exponent", "mode-rates")
+_AFTER_NOISE = ("fresh-curvature", "state-dict", "neuron-permutation", "data-permutation", "data-duplication", "sign-symmetry", "joint-rotation")
+
+FOLLOWS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {id: ("deterministic", "step-matches") for id in _AFTER_A_WRONG_STEP}
+    | {id: ("deterministic",) for id in _AFTER_NOISE}
+    | {"scheduler": ("deterministic", "step-size-honoured", "step-matches")}
+)
+"""{id: causes}: where one of the causes fails, so does the check, and its failure says nothing new."""

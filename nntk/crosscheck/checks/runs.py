@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import THRESHOLD, Case, case_at, ladder, rounded, solved
+from nntk.crosscheck.case import THRESHOLD, Case, case_at, rounded, solved
+from nntk.crosscheck.cases import ladder
 from nntk.crosscheck.checks.check import NEWTONS, check, definite, some
 from nntk.crosscheck.checks.step import angle, fitted_damping, judged
 from nntk.crosscheck.setting import Reading, Setting, attempt, one_step

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import Case, activations, case, case_at, ladder, rounded
+from nntk.crosscheck.case import Case, case_at, rounded
+from nntk.crosscheck.cases import activations, case, ladder
 from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite, some
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step
 from nntk.crosscheck.subject import Session

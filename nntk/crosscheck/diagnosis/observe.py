@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import Case, case, with_activations
+from nntk.crosscheck.case import Case
+from nntk.crosscheck.cases import case, with_activations
 from nntk.crosscheck.diagnosis.explanation import Observation
 from nntk.crosscheck.diagnosis.nearest import Diagnosis, explain
 from nntk.crosscheck.setting import Setting

@@ -14,22 +14,8 @@ import nntk_accelerated
 import nntk_reference
 from nntk.crosscheck import CHECKS, PROFILES
 from nntk.crosscheck import case as module
-from nntk.crosscheck.case import (
-    EPS,
-    THRESHOLD,
-    Case,
-    Objective,
-    Point,
-    Target,
-    activations,
-    case,
-    case_at,
-    family,
-    ladder,
-    normal_data,
-    solved,
-    with_activations,
-)
+from nntk.crosscheck.case import EPS, THRESHOLD, Case, Objective, Point, Target, case_at, solved
+from nntk.crosscheck.cases import activations, case, family, ladder, normal_data, with_activations
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import subject
 from nntk_reference import FLOAT64, gauss_newton_step, newton_step

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nntk.crosscheck import PROFILES
-from nntk.crosscheck.case import EPS, Case, ladder, rounded
+from nntk.crosscheck.case import EPS, Case, rounded
+from nntk.crosscheck.cases import ladder
 from nntk.crosscheck.checks.runs import _drift
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import subject

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nntk.crosscheck import PROFILES
-from nntk.crosscheck.case import Case, case, ladder, solved
+from nntk.crosscheck.case import Case, solved
+from nntk.crosscheck.cases import case, ladder
 from nntk.crosscheck.checks.step import angle, damping_honoured, fitted_damping
 from nntk.crosscheck.setting import Reading, Setting
 from nntk.crosscheck.subject import subject

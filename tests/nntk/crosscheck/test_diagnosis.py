@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nntk.crosscheck import EXPLANATIONS, Diagnosis
-from nntk.crosscheck.case import Case, Point, case
+from nntk.crosscheck.case import Case, Point
+from nntk.crosscheck.cases import case
 from nntk.crosscheck.diagnosis import Observation, explain
 from nntk.crosscheck.diagnosis.explanation import REGISTERED, explanation
 from nntk.crosscheck.diagnosis.registry import MODULES, ORDER

@@ -19,7 +19,8 @@ import nntk_accelerated
 import nntk_reference
 from nntk.crosscheck import CHECKS, PROFILES
 from nntk.crosscheck import drawn as module
-from nntk.crosscheck.case import EPS, Case, Objective, activations
+from nntk.crosscheck.case import EPS, Case, Objective
+from nntk.crosscheck.cases import activations
 from nntk.crosscheck.checks.check import Check
 from nntk.crosscheck.drawn import draw_cases
 from nntk.crosscheck.result import Tally

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from nntk.crosscheck import PROFILES
-from nntk.crosscheck.case import EPS, THRESHOLD, Case, ladder, solved
+from nntk.crosscheck.case import EPS, THRESHOLD, Case, solved
+from nntk.crosscheck.cases import ladder
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step, profile, refuse_missing_device
 from nntk.crosscheck.subject import SubjectError, subject
 from nntk_reference import InputError
