@@ -115,7 +115,7 @@ class Target:
         point, size = self.point, float(np.linalg.norm(self.step))
         if not 0 < size < math.inf:
             return math.inf if size else 0.0
-        a, G = point.sizes(dtype)
+        a, G, _ = point.sizes(dtype)
         moved = EPS[dtype] * float(np.linalg.norm(np.abs(point.theta.reshape(-1)) + np.abs(self.step)))
         stable = THRESHOLD * point.operations * EPS[dtype] * self.inverse_norm * (a * size + G)
         return (stable + moved / rate) / size
@@ -137,7 +137,7 @@ class Target:
         point = self.point
         rounding = EPS[dtype] / rate * np.abs(self.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))
         residual = np.maximum(np.abs(self.matrix @ step + point.gradient) - rounding, 0.0)
-        a, G = point.sizes(dtype)
+        a, G, _ = point.sizes(dtype)
         scale = a * float(np.linalg.norm(step)) + G
         return float(np.linalg.norm(residual)) / scale if scale else 0.0
 
@@ -161,10 +161,11 @@ class Target:
 
 
 class Sizes(NamedTuple):
-    """What errors of one number in A, and in g, are relative to: a with |A| ≤ a, and G with |g| ≤ G, by absolute values."""
+    """What errors of one number in A, g and r are relative to: the norms of the sums of their terms' absolute values."""
 
     matrix: float
     gradient: float
+    residual: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +289,8 @@ class Point:
         blocks[:, 0, 1:] = blocks[:, 1:, 0] = s.scale * (r[:, None] * slope).T @ inputs / M
         blocks[:, 1:, 1:] = s.scale * np.einsum("mi,mj,mk->ijk", r[:, None] * curvature * c, inputs, inputs, optimize=True) / M
         matrix = formulas.add_blocks(J.T @ J / M, blocks)
-        return Sizes(float(np.linalg.norm(matrix)) + self.objective.damping, float(np.linalg.norm(J.T @ r)) / M)
+        a = float(np.linalg.norm(matrix)) + self.objective.damping
+        return Sizes(a, float(np.linalg.norm(J.T @ r)) / M, float(np.linalg.norm(r)))
 
     @property
     def matrix_size(self) -> float:

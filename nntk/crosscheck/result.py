@@ -11,15 +11,12 @@ from typing import Any
 from nntk.crosscheck.case import Case
 from nntk.crosscheck.checks import FOLLOWS, Check
 from nntk.crosscheck.diagnosis import Diagnosis
-from nntk.crosscheck.setting import Profile, Reading, Setting
+from nntk.crosscheck.setting import UNRESOLVED, Profile, Reading, Setting
 from nntk.crosscheck.snippet import snippet
 from nntk_proofs_checks.claim import Effort, Finding, unmet
 from nntk_reference import Verdict
 
-__all__ = ["UNRESOLVED", "CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "following", "outcome_of"]
-
-UNRESOLVED = 0.1
-"""A limit above this says nothing about a relative quantity."""
+__all__ = ["CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "following", "outcome_of"]
 
 
 @dataclass(frozen=True)

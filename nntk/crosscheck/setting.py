@@ -22,6 +22,7 @@ from nntk_reference.arithmetic import Array
 
 __all__ = [
     "PROFILES",
+    "UNRESOLVED",
     "NotApplicable",
     "Profile",
     "Reading",
@@ -32,6 +33,10 @@ __all__ = [
     "refuse_missing_device",
     "seed_everything",
 ]
+
+
+UNRESOLVED = 0.1
+"""A limit above this says nothing about a relative quantity."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ class Setting:
         """What |A Δ + g| may be for a step that is as accurate as asked for; what it is, if that is less."""
         point, size = target.point, float(np.linalg.norm(step))
         moved = self.eps * float(np.linalg.norm(np.abs(target.matrix) @ (np.abs(point.theta.reshape(-1)) + np.abs(step))))
-        a, G = point.sizes(self.dtype)
+        a, G, _ = point.sizes(self.dtype)
         scale = a * size + G
         seen = (
             2 * float(np.linalg.norm(target.matrix @ step + point.gradient))

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from nntk.crosscheck.case import THRESHOLD, Case, rounded
-from nntk.crosscheck.cases import case, with_activations
+from nntk.crosscheck.cases import case, reach, with_activations
 from nntk.crosscheck.checks.check import ALL, NEWTONS, check, some
 from nntk.crosscheck.checks.step import angle
 from nntk.crosscheck.setting import Reading, Setting, one_step
+from nntk.crosscheck.words import apart
 from nntk_reference import FLOAT64, formulas
 from nntk_reference.arithmetic import Array
 
@@ -21,7 +22,8 @@ __all__ = ["parts_of"]
 
 def coupling_cases(setting: Setting) -> Sequence[Case]:
     sizes = with_activations([(6, 1, 4), (6, 2, 5), (5, 3, 12), (7, 2, 6)])[: some(setting, 2, 4)]
-    return [case("definite", *size, seed=setting.seed, dtype=setting.dtype) for size in sizes]
+    small = [case("definite", *size, seed=setting.seed, dtype=setting.dtype) for size in sizes]
+    return small + reach(setting.seed, setting.dtype, whole=True)
 
 
 @check(
@@ -47,7 +49,9 @@ def all_parameters_coupled(setting: Setting, at: Case) -> Reading:
     keep = [k for k, column in enumerate(columns) if np.linalg.norm(column) > 1e-9 * target.point.matrix_size]
     if angle(step, at.start.gradient) < 1e-9 < angle(target.step, at.start.gradient):
         return Reading.failed(f"no coupling enters: the step is along the gradient ({at})", (at, 1))
-    U, slack = np.column_stack([columns[k] for k in keep]), setting.slack(target, step) / size
+    # What is too small to be fitted enters once, and its size says how little that is known of it.
+    left_out = sum(float(np.linalg.norm(column)) for k, column in enumerate(columns) if k not in keep)
+    U, slack = np.column_stack([columns[k] for k in keep]), setting.slack(target, step) / size + left_out
     fitted = least_squares(U, -diagonal, slack)
     if fitted is None:
         return Reading.unresolved(f"too few numbers to tell the couplings apart ({at})")
@@ -56,7 +60,7 @@ def all_parameters_coupled(setting: Setting, at: Case) -> Reading:
         why = f"no coefficients of the couplings explain the step: {misfit:.2g} is left of its equation ({at})"
         return Reading.unresolved(why)
     readings = [
-        Reading(abs(value - 1), bar, f"the coupling {names[k]} enters {value:.6g} times ({at})", (at, 1))
+        Reading(abs(value - 1), bar, f"the coupling {names[k]} enters {apart(value, 1.0)} times ({at})", (at, 1))
         for k, value, bar in zip(keep, *fitted, strict=True)
         if k < len(names)
     ]
@@ -92,7 +96,8 @@ def parts_of(A: Array, N: int, D: int) -> dict[str, Array]:
 
 def data_cases(setting: Setting) -> Sequence[Case]:
     sizes = with_activations([(3, 1, 3), (6, 2, 5), (8, 2, 9)])[: some(setting, 2, 3)]
-    return [case("definite", *size, seed=setting.seed, dtype=setting.dtype) for size in sizes]
+    small = [case("definite", *size, seed=setting.seed, dtype=setting.dtype) for size in sizes]
+    return small + reach(setting.seed, setting.dtype, whole=True)
 
 
 @check(
@@ -129,7 +134,7 @@ def whole_data(setting: Setting, at: Case) -> Reading:
         misfit = float(np.linalg.norm(U @ weights + objective.damping * step / size))
         if misfit <= 100 * slack:
             worst = int(np.argmax(np.abs(weights - 1) / bars))
-            why = f"point {worst + 1} of {M} counts {weights[worst]:.6g} times ({at})"
+            why = f"point {worst + 1} of {M} counts {apart(float(weights[worst]), 1.0)} times ({at})"
             return Reading(abs(float(weights[worst]) - 1), float(bars[worst]), why, (at, 1))
     # Three steps: some methods take none at first, or see no more than signs.
     steps = 3

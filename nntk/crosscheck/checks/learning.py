@@ -186,7 +186,7 @@ def mode_rates(setting: Setting, at: Case) -> Reading:
     wanted = removed(target.step)
     size = float(np.linalg.norm(step))
     reach = float(np.linalg.norm(start.jacobian, 2)) * 2 * setting.limit(target) * max(size, float(np.linalg.norm(target.step)))
-    floor = THRESHOLD * start.operations * setting.eps * float(np.linalg.norm(start._sizes[1]))
+    floor = THRESHOLD * start.operations * setting.eps * start.sizes(setting.dtype).residual
     readings = [
         Reading(
             abs(float(mine[k] - wanted[k])),

@@ -40,12 +40,28 @@ ORDER = (
 
 CHECKS: Mapping[str, Check] = MappingProxyType({id: REGISTERED[id] for id in ORDER})
 
-_AFTER_A_WRONG_STEP = ("damping-honoured", "step-size-honoured", "trajectory", "scheduler", "precision", "width-exponent", "mode-rates")
-_AFTER_NOISE = ("fresh-curvature", "state-dict", "neuron-permutation", "data-permutation", "data-duplication", "sign-symmetry", "joint-rotation")
+_AFTER_NOISE = (
+    "fresh-curvature",
+    "state-dict",
+    "neuron-permutation",
+    "data-permutation",
+    "data-duplication",
+    "sign-symmetry",
+    "joint-rotation",
+)
+_AFTER_A_WRONG_STEP = (
+    "damping-honoured",
+    "step-size-honoured",
+    "trajectory",
+    "no-silent-fallback",
+    "precision",
+    "width-exponent",
+    "mode-rates",
+)
 
 FOLLOWS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {id: ("deterministic", "step-matches") for id in _AFTER_A_WRONG_STEP}
-    | {id: ("deterministic",) for id in _AFTER_NOISE}
+    dict.fromkeys(_AFTER_A_WRONG_STEP, ("deterministic", "step-matches"))
+    | dict.fromkeys(_AFTER_NOISE, ("deterministic",))
     | {"scheduler": ("deterministic", "step-size-honoured", "step-matches")}
 )
 """{id: causes}: where one of the causes fails, so does the check, and its failure says nothing new."""

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from nntk.crosscheck.case import Case, case_at, rounded
-from nntk.crosscheck.cases import activations, case, ladder
+from nntk.crosscheck.case import Case, Target, case_at, rounded
+from nntk.crosscheck.cases import activations, case, damping_near, ladder, reach
 from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite, some
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step
 from nntk.crosscheck.subject import Session
+from nntk.crosscheck.words import apart
 from nntk_proofs_checks.panel import Panel, Series
 from nntk_reference.arithmetic import Array
 
@@ -27,17 +28,30 @@ def judged(setting: Setting, at: Case, moved: Array, steps: int = 1, what: str =
     if not error <= limit and math.isfinite(error) and limit < 0.01 and setting.dtype == "float64" and error < 100 * limit:
         error = target.arbiter(step)  # close to the limit: against balls, lest the reference's own rounding decide
     forward = Reading(error, limit, f"{prefix}relative error of the step {error:.3g} ({at})", (at, steps))
-    if setting.rtol is not None:
-        return forward
+    if setting.tolerant:
+        left = _relative_residual(setting, at, target, step, steps, prefix)
+        return max(filter(None, (forward, left)), key=lambda reading: reading.ratio)
     residual, allowed = target.backward_error(step, setting.dtype, rate), target.backward_limit(setting.dtype)
     backward = Reading(residual, allowed, f"{prefix}scaled residual of the step {residual:.3g} ({at})", (at, steps))
     return max(forward, backward, key=lambda reading: reading.ratio)
 
 
+def _relative_residual(setting: Setting, at: Case, target: Target, step: Array, steps: int, prefix: str) -> Reading | None:
+    """|AΔ + g| / |g| against what is allowed, where that is what the tolerance is about."""
+    size = float(np.linalg.norm(at.start.gradient))
+    if setting.residual is None or size == 0:
+        return None
+    a, G, _ = target.point.sizes(setting.dtype)
+    rounding = target.backward_limit(setting.dtype) * (a * float(np.linalg.norm(step)) + G) / size
+    left = float(np.linalg.norm(target.matrix @ step + target.point.gradient)) / size
+    return Reading(left, setting.residual + rounding, f"{prefix}relative residual of the step {left:.3g} ({at})", (at, steps))
+
+
 def _all_kinds(setting: Setting) -> Sequence[Case]:
     count = some(setting, 4, 12)
     kinds = ("definite", "indefinite", "ascent", "nearly singular")
-    return [c for kind in kinds for c in ladder(kind, setting.seed, setting.dtype, count)]
+    small = [c for kind in kinds for c in ladder(kind, setting.seed, setting.dtype, count)]
+    return small + reach(setting.seed, setting.dtype)
 
 
 @check(
@@ -89,16 +103,18 @@ def fitted_damping(setting: Setting, at: Case, step: Array) -> tuple[float, floa
     profiles=NEWTONS,
     cases=damping_cases,
     drawn="any",
+    share=0.25,
 )
 def damping_honoured(setting: Setting, at: Case) -> Reading:
-    """Nine dampings, from 1e-4 to 1e4 of |H|: each must be the one that explains its step best."""
+    """Nine dampings, about 1e-4 to 1e4 of |H|: each must be the one that explains its step best."""
     setting.target(at.start)
     norm = float(np.linalg.norm(at.start.hessian, 2)) or 1.0
     worst, refusal = None, ""
     asked, found, bars = [], [], []
     for power in range(-4, 5):
-        objective = replace(at.objective, damping=float(rounded(norm * 10.0**power, setting.dtype)))
-        here = case_at(objective, at.theta, at.source)
+        damping = damping_near(at.start, norm * 10.0**power)
+        objective = replace(at.objective, damping=float(rounded(damping, setting.dtype)))
+        here = case_at(objective, at.theta, at.source, setting.dtype)
         step = attempt(setting.start(here), here)
         if isinstance(step, str):
             refusal = step
@@ -112,7 +128,8 @@ def damping_honoured(setting: Setting, at: Case) -> Reading:
         found.append(mu)
         bars.append(bar)
         off, limit = abs(mu / objective.damping - 1), bar / objective.damping
-        why = f"damping {objective.damping:.4g} was asked for, {mu:.7g} explains the step best ({here})"
+        found_ = apart(mu, objective.damping)
+        why = f"damping {apart(objective.damping, mu)} was asked for, {found_} explains the step best ({here})"
         reading = Reading.unresolved(why) if off <= limit and limit > 0.1 else Reading(off, limit, why, (here, 1))
         if worst is None or (reading.judges, reading.ratio) > (worst.judges, worst.ratio):
             worst = reading
@@ -121,18 +138,18 @@ def damping_honoured(setting: Setting, at: Case) -> Reading:
     panel = Panel(
         "The damping that explains the step best",
         "damping asked for",
-        "damping found",
+        "damping found, over the one asked for",
         (
-            Series("asked for", tuple(asked), tuple(asked), style="dashed", colour=3),
+            Series("asked for", tuple(asked), (1.0,) * len(asked), style="dashed", colour=3),
             Series(
                 "found",
                 tuple(asked),
-                tuple(found),
-                tuple(f - b for f, b in zip(found, bars, strict=True)),
-                tuple(f + b for f, b in zip(found, bars, strict=True)),
+                tuple(f / wanted for f, wanted in zip(found, asked, strict=True)),
+                tuple((f - b) / wanted for f, b, wanted in zip(found, bars, asked, strict=True)),
+                tuple((f + b) / wanted for f, b, wanted in zip(found, bars, asked, strict=True)),
             ),
         ),
-        log="xy",
+        log="x",
     )
     return replace(worst, panels=(panel,))
 
@@ -142,10 +159,17 @@ def damping_honoured(setting: Setting, at: Case) -> Reading:
     "The step is the learning rate times the full step",
     profiles=ALL,
     cases=definite(2, 4),
+    share=0.5,
 )
 def step_size_honoured(setting: Setting, at: Case) -> Reading:
+    """Where no step is prescribed, a line search, which evaluates the loss more than once, need not scale."""
     worst = None
-    whole = None if setting.profile.target else one_step(setting.start(at))
+    whole = None
+    if setting.profile.target is None:
+        session = setting.start(at)
+        whole = one_step(session)
+        if session.closure_calls > 1:
+            raise NotApplicable("it evaluates the loss several times in a step, and may choose the step size by it")
     for factor in (1.0, 0.5, 0.1, 1.5):
         session = setting.start(at)
         scale_rates(session, factor)
