@@ -22,8 +22,8 @@ from nntk.crosscheck.drawn import draw_cases
 from nntk.crosscheck.guards import OutOfTime, Output, guarded
 from nntk.crosscheck.guards import time_limit as limited
 from nntk.crosscheck.options import TIME_LIMIT, effort_of, read_expected_failures, rtol_of, select
-from nntk.crosscheck.result import UNRESOLVED, CheckResult, Report, Tally, failure_of, finding_of, outcome_of
-from nntk.crosscheck.setting import NotApplicable, Setting, refuse_missing_device
+from nntk.crosscheck.result import CheckResult, Report, Tally, failure_of, finding_of, outcome_of
+from nntk.crosscheck.setting import UNRESOLVED, NotApplicable, Setting, refuse_missing_device
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.crosscheck.subject import FactoryError, SubjectError, subject
 from nntk.reporting.envelope import NOT_FINISHED
@@ -207,15 +207,15 @@ def _run(check: Check, setting: Setting, expected: str, time_limit: float) -> Ch
     seconds = time.perf_counter() - begin
     if why_not:
         return CheckResult(check, "skipped", unmet(why_not), seconds)
-    finding = finding_of(tally, error)
+    finding = finding_of(tally, error, tolerant=setting.tolerant)
     informative = setting.profile.name in check.informative
-    outcome = "error" if error else outcome_of(finding, informative, tally)
-    if expected and not informative:
+    outcome = "error" if error else outcome_of(finding, informative)
+    if expected and outcome not in ("skipped", "informative"):
         outcome = "xpassed" if outcome == "passed" else "xfailed"
     failure = None
     if not informative and (error or finding.verdict is Verdict.REFUTED):
         failure = failure_of(setting, tally, error)
-    return CheckResult(check, outcome, finding, seconds, failure, trace, tally.refused, tally.unresolved, expected)
+    return CheckResult(check, outcome, finding, seconds, failure, trace, tally.refused, tally.unresolved, expected, tally.drawn)
 
 
 def probe(setting: Setting, time_limit: float) -> None:

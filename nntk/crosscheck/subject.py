@@ -50,6 +50,7 @@ class Session(Protocol):
     """One optimizer at work on one case. Parameters go in and come out as float64 arrays (N, d+2)."""
 
     optimizer: Any
+    closure_calls: int
 
     @property
     def form(self) -> str:
@@ -251,6 +252,7 @@ class FunctionProblem:
 class _FunctionSession:
     form = "function"
     optimizer: Any = None
+    closure_calls = 0  # room for the count of the problem's evaluations
 
     def __init__(self, step: Callable[..., Any], case: Case, dtype: str) -> None:
         self.function, self.dtype, self.damping = step, dtype, case.objective.damping

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import math
 import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 
 from nntk.crosscheck.case import Case, case_at
-from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite
+from nntk.crosscheck.checks.check import ALL, NEWTONS, check, definite
 from nntk.crosscheck.checks.step import judged, scale_rates
+from nntk.crosscheck.functions import DTYPES
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, one_step, seed_everything
 from nntk.crosscheck.subject import Session, SubjectError
 
 __all__: list[str] = []
 
 
-@check("deterministic", "The same start gives the same steps", profiles=ALL, cases=definite(1, 2, 3))
+@check("deterministic", "The same start gives the same steps", profiles=ALL, cases=definite(1, 2, 3), share=0.25)
 def deterministic(setting: Setting, at: Case) -> Reading:
     """The same start gives the same steps; where a step is prescribed, whatever state the random generators are in."""
     paths = []
@@ -29,7 +32,7 @@ def deterministic(setting: Setting, at: Case) -> Reading:
         session = setting.start(at)
         seed_everything(seed)
         paths.append([one_step(session) for _ in range(3)])
-    limit = setting.tolerance(at)
+    limit = setting.noise(at)  # of rounding alone, in every profile
     worst: Reading | None = None
     for k, other in enumerate(paths[1:]):
         for t, (a, b) in enumerate(zip(paths[0], other, strict=True)):
@@ -44,16 +47,16 @@ def deterministic(setting: Setting, at: Case) -> Reading:
 
 @check(
     "no-side-effects",
-    "X, y, global generators, default dtype, threads and gradient mode stay as they are",
+    "X, y, default dtype, threads and gradient mode stay as they are, and no global generator is seeded",
     profiles=ALL,
     cases=definite(1, 2, 2),
+    share=0.25,
 )
 def no_side_effects(setting: Setting, at: Case) -> Reading:
-    """X, y, global generators, default dtype, thread count and gradient mode are after a step what they were before."""
+    """What others compute after a step is what they would have computed without it."""
     before = _globals()
     session = setting.start(at)
-    changed = []
-    states = []
+    changed, states = list[str](), []
     for seed in (11, 12):
         seed_everything(seed)
         generators = _generators()
@@ -65,10 +68,6 @@ def no_side_effects(setting: Setting, at: Case) -> Reading:
         (start, end), (other, finish) = ((g[name], e[name]) for g, e in states)
         if start != end and other != finish and end == finish:
             changed.append(f"the global generator of {name} is seeded")
-        elif start != end:
-            setting.notes["draws"] = f"draws from the global generator of {name}"
-            if setting.profile.name in EXACT:
-                changed.append(f"the global generator of {name} is drawn from")
     for name, given in (("X", at.objective.X), ("y", at.objective.y)):
         held = getattr(session, name)
         now = held.detach().cpu().numpy() if isinstance(held, torch.Tensor) else held
@@ -81,6 +80,97 @@ def no_side_effects(setting: Setting, at: Case) -> Reading:
     if changed:
         return Reading.failed(f"{'; '.join(changed)} ({at})", (at, 1))
     return Reading.passed(f"nothing changed ({at})")
+
+
+@check(
+    "leaves-no-trace",
+    "Gradients are left as the closure leaves them, and no global generator is drawn from",
+    profiles=ALL,
+    cases=definite(1, 1, 2),
+    drawn=None,
+    about="behaviour",
+)
+def leaves_no_trace(setting: Setting, at: Case) -> Reading:
+    """What does no harm to a step, and may surprise whoever uses the model next.
+
+    A `.grad` that is neither empty nor the loss' gradient somewhere on the way; numbers drawn from a global generator.
+    """
+    seed_everything(11)
+    session = setting.start(at)
+    generators = _generators()
+    session.step()
+    traces = [f"the global generator of {name} is drawn from" for name, now in _generators().items() if now != generators[name]]
+    model = getattr(session, "model", None)
+    if model is not None:
+        left = [p.grad for p in model.parameters()]
+        if any(g is not None and (g.requires_grad or g.grad_fn is not None) for g in left):
+            traces.append("a .grad holds on to its graph")
+        filled = [g for g in left if g is not None and bool(g.abs().max() > 0)]
+        if filled and session.closure_calls == 0:
+            traces.append("a .grad is filled, and the closure was not called")
+    if traces:
+        return Reading.failed(f"{'; '.join(traces)} ({at})", (at, 1))
+    return Reading.passed(f"no trace is left ({at})")
+
+
+_GROWTH = (10, 30, 50)
+"""Steps after which the memory is looked at: what is built up once is there by the first of them."""
+
+_LEAK = 0.1
+"""Parameter vectors that each step may leave behind: a few numbers for a history, and no vector."""
+
+
+@check(
+    "does-not-grow",
+    "Memory does not grow from step to step",
+    profiles=ALL,
+    cases=definite(1, 1, 6),
+    drawn=None,
+    about="behaviour",
+)
+def does_not_grow(setting: Setting, at: Case) -> Reading:
+    """What tensors and arrays are alive after 10, 30 and 50 steps from one place: a leak grows in each part."""
+    session, held = setting.start(at), list[int]()
+    for t in range(_GROWTH[-1]):
+        session.move_to(at.theta)
+        session.step()
+        if t + 1 in _GROWTH:
+            held.append(_alive())
+    first, second = (b - a for a, b in pairwise(held))
+    vector = at.theta.size * torch.finfo(DTYPES[setting.dtype]).bits // 8
+    growth = min(first, second) / (_GROWTH[1] - _GROWTH[0]) / vector
+    told = f"after each step {growth:.3g} times as much as the parameters is alive in addition"
+    return Reading(growth, _LEAK, f"{told} ({at})", (at, _GROWTH[-1]))
+
+
+def _alive() -> int:
+    """Bytes of all tensors and arrays that Python can reach."""
+    gc.collect()
+    things = gc.get_objects()
+    tensors = (t for t in things if isinstance(t, torch.Tensor) and t.layout is torch.strided)
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    arrays = {id(a): a.nbytes for a in gc.get_referents(*things) if type(a) is np.ndarray}
+    return sum(held.values()) + sum(arrays.values())
+
+
+@check(
+    "evaluations",
+    "How often a step evaluates the loss",
+    profiles=ALL,
+    cases=definite(1, 1, 2),
+    drawn=None,
+    informative=ALL,
+    about="behaviour",
+)
+def evaluations(setting: Setting, at: Case) -> Reading:
+    """Calls of the closure, or of the step function's loss and gradient, in each of five steps."""
+    session, calls = setting.start(at), list[int]()
+    for _ in range(5):
+        before = session.closure_calls
+        session.step()
+        calls.append(session.closure_calls - before)
+    told = f"{calls[0]} in each step" if len(set(calls)) == 1 else f"{min(calls)} to {max(calls)} in a step"
+    return Reading.told(float(max(calls)), f"the loss is evaluated {told} ({at})")
 
 
 def _globals() -> dict[str, Any]:
@@ -107,6 +197,7 @@ def _generators() -> dict[str, Any]:
     "Saved, loaded into a new optimizer and continued, it takes the same steps",
     profiles=ALL,
     cases=definite(1, 2, 3),
+    share=0.25,
 )
 def state_dict(setting: Setting, at: Case) -> Reading:
     """Three steps, saved to bytes, loaded into a new optimizer, eight steps more: the same as without a stop.
@@ -146,7 +237,7 @@ def state_dict(setting: Setting, at: Case) -> Reading:
     return worst
 
 
-@check("scheduler", "A learning-rate scheduler acts on the step", profiles=ALL, cases=definite(1, 2, 3))
+@check("scheduler", "A learning-rate scheduler acts on the step", profiles=ALL, cases=definite(1, 2, 3), share=0.25)
 def scheduler(setting: Setting, at: Case) -> Reading:
     """Under a scheduler that halves the learning rate after each step, the steps halve."""
     session = setting.start(at)
@@ -159,9 +250,11 @@ def scheduler(setting: Setting, at: Case) -> Reading:
     for t in range(4):
         factor = 0.5**t
         if setting.profile.target is not None:
-            here = case_at(at.objective, session.theta, f"{at.source}, step {t + 1}")
+            here = case_at(at.objective, session.theta, f"{at.source}, step {t + 1}", setting.dtype)
             reading = judged(setting, here, one_step(session), what=f"learning rate {factor}", rate=factor)
         else:
+            if session.closure_calls > t:
+                raise NotApplicable("it evaluates the loss several times in a step, and may choose the step size by it")
             twin = _twin(setting, at, t)
             step, wanted = one_step(session), one_step(twin)
             off = float(np.linalg.norm(step - wanted)) / (float(np.linalg.norm(wanted)) or 1.0)
@@ -188,6 +281,8 @@ def _twin(setting: Setting, at: Case, steps: int) -> Session:
     "nan or inf in the data ends in an error or a refusal, not in the parameters",
     profiles=NEWTONS,
     cases=definite(1, 2, 2),
+    share=0.1,
+    about="behaviour",
 )
 def non_finite(setting: Setting, at: Case) -> Reading:
     """Data that are not finite end in an error, or leave the parameters alone."""

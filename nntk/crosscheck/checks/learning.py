@@ -39,6 +39,7 @@ def wide_cases(setting: Setting) -> Sequence[Case]:
     "The update of a neuron shrinks with N as the exact step's does",
     profiles=ALL,
     cases=wide_cases,
+    drawn=None,
     informative=_FIRST_ORDER,
 )
 def width_exponent(setting: Setting, at: Case) -> Reading:
@@ -140,6 +141,7 @@ def _modes(point: Point) -> tuple[Array, Array]:
     profiles=ALL,
     cases=mode_cases,
     informative=_FIRST_ORDER,
+    share=0.25,
 )
 def mode_rates(setting: Setting, at: Case) -> Reading:
     """How much of each NTK mode of the error one step removes, beside the exact step's and λ/(γ_N + λ) (E10)."""
@@ -205,10 +207,10 @@ def cost_cases(setting: Setting) -> Sequence[Case]:
     return [family(16, *data, seed=setting.seed, dtype=setting.dtype)]
 
 
-@check("cost", "Time and memory against N", profiles=ALL, cases=cost_cases, drawn=None, informative=ALL)
+@check("cost", "Time and memory against N", profiles=ALL, cases=cost_cases, drawn=None, informative=ALL, about="behaviour")
 def cost(setting: Setting, at: Case) -> Reading:
     """Time and memory of a step against N, until a step takes too long."""
-    budget = {Effort.QUICK: 0.5, Effort.DEFAULT: 4.0, Effort.FULL: 20.0}[setting.effort]
+    budget = {Effort.QUICK: 0.3, Effort.DEFAULT: 3.0, Effort.FULL: 20.0}[setting.effort]
     widths, times, memory = [], [], []
     begin, width = time.perf_counter(), 16
     while width <= 2**14:

@@ -32,9 +32,12 @@ ORDER = (
     "state-dict",
     "scheduler",
     "precision",
-    "non-finite",
     "width-exponent",
     "mode-rates",
+    "non-finite",
+    "leaves-no-trace",
+    "does-not-grow",
+    "evaluations",
     "cost",
 )
 
