@@ -12,7 +12,7 @@ rounding error analysis", 2019), and 30 as in LAPACK's own tests. The factor a |
 (E13), whose residual carries the condition of D. Δ is seen as θ_next - θ, which adds eps |θ_next| to both.
 
 The functions that the optimizer is handed are not exact, either: torch's gelu loses all digits far to the left. What its σ, σ'
-and σ'' are off by at the case's own z is measured, and counts in a and G like rounding (`functions`).
+and σ'' are off by at the case's own z is measured, and counts in a and G where it is more than rounding (`functions`).
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ class Point:
             z = s.inputs @ self.theta[:, 1:].T
             errors = function_errors(self.objective.activation, z, dtype)
             value, slope, curvature = (
-                size + error / EPS[dtype] for size, error in zip((value, slope, curvature), errors, strict=True)
+                np.maximum(size, error / EPS[dtype]) for size, error in zip((value, slope, curvature), errors, strict=True)
             )
         c = np.abs(s.c)
         J = formulas.jacobian(formulas.State(s.scale, c, inputs, value, slope, curvature)).reshape(M, -1)

@@ -12,8 +12,7 @@ import pytest
 
 import nntk_accelerated
 import nntk_reference
-from nntk.crosscheck import CHECKS, PROFILES
-from nntk.crosscheck import case as module
+from nntk.crosscheck import CHECKS, PROFILES, cases
 from nntk.crosscheck.case import EPS, THRESHOLD, Case, Objective, Point, Target, case_at, solved
 from nntk.crosscheck.cases import activations, case, family, ladder, normal_data, with_activations
 from nntk.crosscheck.setting import Setting
@@ -79,7 +78,7 @@ def test_a_nearly_singular_case_is_so_by_half_the_digits_and_its_blocks_are_not(
     for at in ladder("nearly singular", 1, dtype, 5):
         smallest = float(np.abs(np.linalg.eigvalsh(at.start.newton.matrix)).min())
         assert 0.5 < smallest / (math.sqrt(EPS[dtype]) * at.start.matrix_size) < 2
-        assert np.abs(np.linalg.eigvalsh(at.start.blocks)).min() > 0.5e-3 * at.start.matrix_size
+        assert np.abs(at.start.block_eigenvalues).min() > 0.5e-3 * at.start.matrix_size
 
 
 def stub(lowest: float, block: float, size: float) -> Any:
@@ -95,12 +94,12 @@ def stub(lowest: float, block: float, size: float) -> Any:
 def test_no_case_is_made_nearer_to_singular_than_a_thousandth() -> None:
     """With λ_min(H) = -1 the best damping is the smallest, 0.02, 0.98 from singular; or, with λ(S) = -1/2, 0.48 from it."""
     for block, gap in ((1e6, 0.98), (-0.5, 0.48)):
-        assert module._between(stub(-1.0, block, 1e3 * gap * 0.9999), uphill=False) == pytest.approx(0.02)
-        assert module._between(stub(-1.0, block, 1e3 * gap * 1.0001), uphill=False) is None
+        assert cases._between(stub(-1.0, block, 1e3 * gap * 0.9999), uphill=False) == pytest.approx(0.02)
+        assert cases._between(stub(-1.0, block, 1e3 * gap * 1.0001), uphill=False) is None
     for lowest, made in ((-1.0001, True), (-0.9999, False)):
-        assert (module._nearly_singular(stub(lowest, 1e6, 1e3), "float64") is not None) == made
+        assert (cases._nearly_singular(stub(lowest, 1e6, 1e3), "float64") is not None) == made
     for block, made in ((-8.9999, True), (-9.0001, False)):  # from λ = -10, of a size of 1000
-        assert (module._nearly_singular(stub(-10.0, block, 1e3), "float64") is not None) == made
+        assert (cases._nearly_singular(stub(-10.0, block, 1e3), "float64") is not None) == made
 
 
 def test_a_case_at_a_point_is_of_the_kind_that_it_is() -> None:
@@ -311,7 +310,8 @@ def test_the_backward_error_is_what_rounding_of_the_parameters_does_not_explain(
         for _ in range(30):  # what is explained depends on the step
             explained = (EPS["float32"] / rate) * (np.abs(A) @ (np.abs(at.theta.ravel()) + np.abs(step)))
             step = solved(A, np.where(np.arange(at.theta.size) % 2, 3.0, 0.5) * explained - at.start.gradient)
-        scale = at.start.matrix_size * float(np.linalg.norm(step)) + at.start.gradient_size
+        a, G, _ = at.start.sizes("float32")
+        scale = a * float(np.linalg.norm(step)) + G
         expected = 2 * float(np.linalg.norm(explained[1::2])) / scale
         assert target.backward_error(step, "float32", rate) == pytest.approx(expected, rel=1e-5)
 
@@ -325,8 +325,9 @@ def test_the_forward_limit_is_attained_by_the_worst_errors_of_the_matrix_and_the
             continue
         left, _, _ = np.linalg.svd(target.matrix)
         along, unit = left[:, -1], unit_errors(at, dtype)
-        E = unit * at.start.matrix_size * np.outer(along, target.step) / size
-        e = unit * at.start.gradient_size * along
+        a, G, _ = at.start.sizes(dtype)
+        E = unit * a * np.outer(along, target.step) / size
+        e = unit * G * along
         step = np.linalg.solve(target.matrix + E, -at.start.gradient - e)
         assert 0.8 * limit < target.error(step) <= 1.05 * limit
         twice = np.linalg.solve(target.matrix + 2 * E, -at.start.gradient - 2 * e)
@@ -347,7 +348,7 @@ def test_the_backward_limit_is_that_of_the_condition_of_the_blocks(dtype: str) -
         P = at.theta.size
         S = at.start.residual_hessian if target.curvature else np.zeros((P, P))
         inverse = np.linalg.inv(S + at.objective.damping * np.eye(P))
-        expected = unit_errors(at, dtype) * max(1.0, at.start.matrix_size * float(np.linalg.norm(inverse, 2)))
+        expected = unit_errors(at, dtype) * max(1.0, at.start.sizes(dtype).matrix * float(np.linalg.norm(inverse, 2)))
         assert target.backward_limit(dtype) == pytest.approx(expected, rel=1e-6)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from nntk.crosscheck import CHECKS, PROFILES
 from nntk.crosscheck.case import Case, Objective
-from nntk.crosscheck.result import UNRESOLVED, CheckResult, Failure, Report, Tally, failure_of, finding_of, outcome_of
-from nntk.crosscheck.setting import Reading, Setting
+from nntk.crosscheck.result import CheckResult, Failure, Report, Tally, failure_of, finding_of, following, outcome_of
+from nntk.crosscheck.setting import UNRESOLVED, Reading, Setting
 from nntk.crosscheck.snippet import snippet
 from nntk.crosscheck.subject import subject
 from nntk_proofs_checks import Effort
@@ -28,7 +28,7 @@ def told(*readings: Reading, error: str = "", informative: bool = False) -> tupl
         tally.add(reading)
     finding = finding_of(tally, error)
     assert finding.cases == len(readings)
-    return outcome_of(finding, informative, tally), finding.verdict, finding.number, finding.why
+    return outcome_of(finding, informative), finding.verdict, finding.number, finding.why
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_an_informative_number_has_no_limit() -> None:
     tally.add(Reading(-0.5, math.inf, "N^(-0.5)"))
     finding = finding_of(tally, "")
     assert (finding.number, finding.relation, finding.limit) == (-0.5, "", None)
-    assert outcome_of(finding, True, tally) == "informative"
+    assert outcome_of(finding, True) == "informative"
 
 
 def test_a_judged_number_stands_beside_its_limit_and_one_that_is_told_alone() -> None:
@@ -107,6 +107,57 @@ def test_a_judged_number_stands_beside_its_limit_and_one_that_is_told_alone() ->
 def test_of_readings_equally_far_off_the_first_is_told() -> None:
     assert told(Reading(0.04, 0.08, "first"), Reading(0.02, 0.04, "second"))[3] == "first"
     assert told(Reading.failed("first"), Reading.failed("second"))[3] == "first; 2 of 2 cases fail"
+
+
+def test_where_a_tolerance_leaves_nothing_to_be_told_a_check_does_not_apply() -> None:
+    def outcome(*readings: Reading, error: str = "") -> str:
+        tally = Tally()
+        for reading in readings:
+            tally.add(reading)
+        return outcome_of(finding_of(tally, error, tolerant=True), False)
+
+    vague = Reading.unresolved("few digits")
+    assert outcome(vague, vague) == "skipped"
+    assert outcome(vague, CLOSE) == "passed"
+    assert outcome(vague, FAIL) == "failed"
+    assert outcome(vague, error="it raised") == "undecided"
+    assert outcome(Reading.refused("no")) == "undecided"
+    assert outcome() == "undecided"
+    assert told(vague)[0] == "undecided"  # without a tolerance it has to tell
+
+
+def test_drawn_cases_are_counted_and_those_that_are_only_shown_are_not() -> None:
+    tally = Tally()
+    tally.add(CLOSE)
+    tally.add(CLOSE, drawn=True)
+    assert not tally.show(CLOSE)
+    assert not tally.show(Reading.refused("no"))
+    assert (tally.cases, tally.drawn, tally.smallest) == (2, 1, None)
+    assert tally.show(FAIL)
+    assert (tally.cases, tally.failures, tally.smallest) == (2, 0, FAIL)
+
+
+@pytest.mark.parametrize(
+    ("failed", "follows"),
+    [
+        (["damping-honoured"], {}),
+        (["step-matches"], {}),
+        (["step-matches", "damping-honoured"], {"damping-honoured": "step-matches"}),
+        (["step-matches", "scheduler"], {"scheduler": "step-matches"}),
+        (
+            ["step-matches", "step-size-honoured", "scheduler"],
+            {"step-size-honoured": "step-matches", "scheduler": "step-size-honoured"},
+        ),
+        (["deterministic", "state-dict", "trajectory"], {"state-dict": "deterministic", "trajectory": "deterministic"}),
+        (["step-matches", "all-parameters-coupled", "whole-data"], {}),  # these say what is wrong
+    ],
+)
+def test_failures_that_follow_from_others_are_marked(failed: list[str], follows: dict[str, str]) -> None:
+    finding = finding_of(Tally(), "")
+    results = [CheckResult(check, "failed" if id in failed else "passed", finding, 0.0) for id, check in CHECKS.items()]
+    found = following(results)
+    assert {result.id: result.follows for result in found if result.follows} == follows
+    assert [result.id for result in found] == list(CHECKS)
 
 
 @pytest.mark.parametrize("judged", [False, True])
