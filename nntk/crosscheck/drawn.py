@@ -137,4 +137,10 @@ def _smaller(at: Case) -> Iterator[tuple[Objective, Array]]:
                 if simple != values[place]:
                     changed = values.copy()
                     changed[place] = simple
-                    yield (of, changed) if name == "theta" else (replace(of, **{name: changed}), theta)
+                    yield _with(of, theta, name, changed)
+
+
+def _with(of: Objective, theta: Array, name: str, values: Array) -> tuple[Objective, Array]:
+    if name == "theta":
+        return of, values
+    return (replace(of, X=values) if name == "X" else replace(of, y=values)), theta
