@@ -215,7 +215,7 @@ _REACH = (
 """N up to 70 and no power of two; M = 1, odd, prime and above 64; d up to 8; numbers far from 1; gradients near and at zero."""
 
 _REACH_OF_ALL = (
-    Reach("definite", 33, 1, 67),
+    Reach("definite", 33, 4, 67),
     Reach("definite", 70, 2, 31, {"beta": 0.9}),
     Reach("definite", 9, 8, 13, {"targets": 1e4}),
     Reach("definite", 12, 2, 7, {"targets": 1e-4, "beta": 0.6}),

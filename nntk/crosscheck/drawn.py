@@ -23,7 +23,7 @@ from nntk_reference.arithmetic import Array
 
 __all__ = ["draw_cases"]
 
-_DRAWN = {Effort.QUICK: 4, Effort.DEFAULT: 24, Effort.FULL: 300}
+_DRAWN = {Effort.QUICK: 5, Effort.DEFAULT: 40, Effort.FULL: 300}
 _SHRINKS = {Effort.QUICK: 40, Effort.DEFAULT: 150, Effort.FULL: 400}
 """Cases that are tried in search of a smaller one that fails."""
 

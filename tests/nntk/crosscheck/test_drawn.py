@@ -55,7 +55,7 @@ def drawn(
 @pytest.mark.parametrize("dtype", EPS)
 def test_drawn_cases_are_short_in_print_and_of_their_kind(dtype: str) -> None:
     seen, tally = drawn("definite", set_up(dtype))
-    assert len(seen) == tally.cases == tally.drawn == 24
+    assert len(seen) == tally.cases == tally.drawn == 40
     for at in seen:
         assert (at.kind, at.source) == ("definite", "drawn")
         assert at.start.block_eigenvalues.min() > 0
@@ -67,7 +67,7 @@ def test_drawn_cases_are_short_in_print_and_of_their_kind(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("effort", "share", "count"), [("QUICK", 1, 4), ("DEFAULT", 1, 24), ("DEFAULT", 0.1, 3), ("FULL", 0.01, 3)]
+    ("effort", "share", "count"), [("QUICK", 1, 5), ("DEFAULT", 1, 40), ("DEFAULT", 0.1, 4), ("FULL", 0.01, 3)]
 )
 def test_a_check_gets_its_share_of_the_efforts_cases(effort: str, share: float, count: int) -> None:
     assert drawn(setting=set_up(effort=Effort[effort]), share=share)[1].cases == count
@@ -79,7 +79,7 @@ def test_what_is_drawn_depends_on_the_seed_the_check_and_nothing_else() -> None:
     first, again, other = ([str(at) for at in drawn(setting=set_up(seed=seed))[0]] for seed in (1, 1, 2))
     assert first == again != other
     assert [str(at) for at in drawn(setting=set_up(seed=1), id="another")[0]] != first
-    assert [str(at) for at in drawn(setting=set_up(seed=1), share=0.25)[0]] == first[:6]
+    assert [str(at) for at in drawn(setting=set_up(seed=1), share=0.25)[0]] == first[:10]
     assert np.array_equal(state, np.random.get_state()[1])  # type: ignore[index] # noqa: NPY002
 
 
@@ -93,7 +93,7 @@ def test_shapes_are_few_unless_the_effort_is_full() -> None:
 
 def test_a_failing_case_is_made_smaller() -> None:
     _, tally = drawn(fails=lambda at: len(at.objective.y) >= 3)
-    assert 1 < tally.failures < tally.cases == 24  # what is only shown is not counted
+    assert 1 < tally.failures < tally.cases == 40  # what is only shown is not counted
     assert tally.smallest is not None
     assert tally.smallest.failing is not None
     at, _ = tally.smallest.failing
@@ -106,7 +106,7 @@ def test_a_failing_case_is_made_smaller() -> None:
 @pytest.mark.parametrize("shrinks", [0, 3])
 def test_the_search_for_a_smaller_case_ends(shrinks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SHRINKS", dict.fromkeys(Effort, shrinks))
-    assert len(drawn(fails=lambda at: True)[0]) == 24 + shrinks
+    assert len(drawn(fails=lambda at: True)[0]) == 40 + shrinks
 
 
 def test_an_error_of_the_optimizer_ends_the_drawing() -> None:
