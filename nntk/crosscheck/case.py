@@ -13,6 +13,7 @@ rounding error analysis", 2019), and 30 as in LAPACK's own tests. The factor a |
 
 The functions that the optimizer is handed are not exact, either: torch's gelu loses all digits far to the left. What its σ, σ'
 and σ'' are off by at the case's own z is measured, and counts in a and G where it is more than rounding (`functions`).
+Neither limit is below `LEAST` eps.
 """
 
 from __future__ import annotations
@@ -28,10 +29,25 @@ from nntk.crosscheck.functions import EPS, function_errors
 from nntk_reference import FLOAT64, Ball, Network, NntkError, formulas, gradient, hessian, solve
 from nntk_reference.arithmetic import Array
 
-__all__ = ["EPS", "NEARLY_SINGULAR", "THRESHOLD", "Case", "Objective", "Point", "Target", "case_at", "rounded", "solved"]
+__all__ = [
+    "EPS",
+    "LEAST",
+    "NEARLY_SINGULAR",
+    "THRESHOLD",
+    "Case",
+    "Objective",
+    "Point",
+    "Target",
+    "case_at",
+    "rounded",
+    "solved",
+]
 
 THRESHOLD = 30.0
 """What LAPACK's own test programs allow an error relative to n·eps·condition (LAPACK Working Note 41, section 7)."""
+
+LEAST = 1024.0
+"""No limit is below so many eps: three digits, for sums in the order in which threads happen to finish."""
 
 NEARLY_SINGULAR = 0.03
 """A matrix with |A| |A⁻¹| above this share of 1/√eps may be refused as singular: half of the digits are at stake."""
@@ -118,7 +134,7 @@ class Target:
         a, G, _ = point.sizes(dtype)
         moved = EPS[dtype] * float(np.linalg.norm(np.abs(point.theta.reshape(-1)) + np.abs(self.step)))
         stable = THRESHOLD * point.operations * EPS[dtype] * self.inverse_norm * (a * size + G)
-        return (stable + moved / rate) / size
+        return max((stable + moved / rate) / size, LEAST * EPS[dtype])
 
     def error(self, step: Array) -> float:
         """|Δ - Δ*| / |Δ*|; the distance itself where Δ* = 0."""
@@ -130,7 +146,7 @@ class Target:
         point = self.point
         a, smallest = point.sizes(dtype).matrix, float(np.abs(point.block_eigenvalues).min())
         spread = a / smallest if self.curvature and smallest > 0 else a / point.objective.damping
-        return THRESHOLD * point.operations * EPS[dtype] * max(1.0, spread)
+        return max(THRESHOLD * point.operations * max(1.0, spread), LEAST) * EPS[dtype]
 
     def backward_error(self, step: Array, dtype: str, rate: float = 1.0) -> float:
         """|AΔ + g| / (a |Δ| + G), less what the rounding of θ_next contributes to |AΔ + g|."""

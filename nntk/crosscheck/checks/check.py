@@ -15,7 +15,7 @@ from nntk.crosscheck.cases import ladder
 from nntk.crosscheck.setting import Reading, Setting
 from nntk_proofs_checks import Effort
 
-__all__ = ["ALL", "EXACT", "NEWTONS", "REGISTERED", "Check", "Examine", "check", "definite", "some"]
+__all__ = ["ALL", "EXACT", "NEWTONS", "REGISTERED", "Check", "Examine", "check", "definite", "kinds", "some"]
 
 NEWTONS = frozenset({"exact-newton", "gauss-newton", "approximate-newton"})
 EXACT = frozenset({"exact-newton", "gauss-newton"})
@@ -77,6 +77,11 @@ def check(
 def some(setting: Setting, quick: int, usual: int, full: int = 12) -> int:
     """How many or how large, by the effort."""
     return {Effort.QUICK: quick, Effort.DEFAULT: usual, Effort.FULL: full}[setting.effort]
+
+
+def kinds(setting: Setting) -> tuple[str, ...]:
+    """The kinds of cases that tell: a nearly singular matrix makes 1/√eps times as much of what a tolerance allows."""
+    return ("definite", "indefinite", "ascent") if setting.tolerant else ("definite", "indefinite", "ascent", "nearly singular")
 
 
 def definite(quick: int, usual: int, least: int = 0) -> Cases:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nntk.crosscheck.case import THRESHOLD, Case, case_at, rounded, solved
 from nntk.crosscheck.cases import ladder
-from nntk.crosscheck.checks.check import NEWTONS, check, definite, some
+from nntk.crosscheck.checks.check import NEWTONS, check, definite, kinds, some
 from nntk.crosscheck.checks.step import angle, fitted_damping, judged
 from nntk.crosscheck.setting import UNRESOLVED, Reading, Setting, attempt, one_step
 from nntk.crosscheck.words import apart
@@ -168,9 +168,8 @@ def _stale(setting: Setting, cases: Sequence[Case], step: Array) -> str:
 
 
 def fallback_cases(setting: Setting) -> Sequence[Case]:
-    count = some(setting, 3, 6)
-    kinds = (("ascent", count), ("indefinite", 2), ("nearly singular", 2), ("definite", 2))
-    return [c for kind, n in kinds for c in ladder(kind, setting.seed, setting.dtype, n, least=2)]
+    counts = {kind: some(setting, 3, 6) if kind == "ascent" else 2 for kind in kinds(setting)}
+    return [c for kind, count in counts.items() for c in ladder(kind, setting.seed, setting.dtype, count, least=2)]
 
 
 @check(

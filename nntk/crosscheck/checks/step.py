@@ -10,7 +10,7 @@ import numpy as np
 
 from nntk.crosscheck.case import Case, Target, case_at, rounded
 from nntk.crosscheck.cases import activations, case, damping_near, ladder, reach
-from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite, some
+from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite, kinds, some
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step
 from nntk.crosscheck.subject import Session
 from nntk.crosscheck.words import apart
@@ -49,8 +49,7 @@ def _relative_residual(setting: Setting, at: Case, target: Target, step: Array, 
 
 def _all_kinds(setting: Setting) -> Sequence[Case]:
     count = some(setting, 4, 12)
-    kinds = ("definite", "indefinite", "ascent", "nearly singular")
-    small = [c for kind in kinds for c in ladder(kind, setting.seed, setting.dtype, count)]
+    small = [c for kind in kinds(setting) for c in ladder(kind, setting.seed, setting.dtype, count)]
     return small + reach(setting.seed, setting.dtype)
 
 

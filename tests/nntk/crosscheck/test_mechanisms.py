@@ -13,6 +13,7 @@ from torch import Tensor
 from nntk.crosscheck import Report, check_optimizer
 from nntk.crosscheck.report import as_text
 from tests.nntk.optimizers import RIGHT, Factory, Point, dense, noisy
+from tests.nntk.right_optimizers import MORE_RIGHT
 
 
 def battery(factory: Factory, *only: str, profile: str = "exact-newton", **options: Any) -> Report:
@@ -119,6 +120,13 @@ def test_a_step_that_varies_fails_in_every_profile_and_the_order_of_threads_does
 
 
 # --- right ones ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", MORE_RIGHT)
+def test_more_right_ones_are_accepted(id: str) -> None:
+    right = MORE_RIGHT[id]
+    report = battery(right.factory, profile=right.profile, skip=["cost"])
+    assert report.passed, as_text(report)
 
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-2, 0.1, 0.5])
