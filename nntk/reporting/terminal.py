@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
@@ -13,7 +14,7 @@ from rich.text import Text
 from nntk_proofs_checks.claim import Finding
 from nntk_reference import Verdict
 
-__all__ = ["columns", "console", "count", "decisive", "one_line", "progress", "seconds", "text"]
+__all__ = ["columns", "console", "count", "decisive", "one_line", "progress", "seconds", "text", "visible"]
 
 _OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠", "≲": ">", "≈": "≉"}
 _ASCII = str.maketrans(
@@ -44,9 +45,23 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, width=None if stream.isatty() else 10_000, markup=False, highlight=False, emoji=False)
 
 
+def visible(words: str) -> str:
+    """The words with what would act on a terminal, or turn text around, as escapes; line breaks and tabs stay."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _ACTING else _escape(c) for c in words)
+
+
+_ACTING = ("Cc", "Cf", "Cs")
+
+
+def _escape(c: str) -> str:
+    code = ord(c)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def text(words: str, out: Console, style: str = "") -> Text:
-    """The words as they are, in ASCII where the console has nothing else."""
-    return Text(words.translate(_ASCII) if out.options.ascii_only else words, style)
+    """The words, in ASCII where the console has nothing else, with control characters made visible."""
+    shown = visible(words)
+    return Text(shown.translate(_ASCII) if out.options.ascii_only else shown, style)
 
 
 def progress(description: str, out: Console) -> Progress:
