@@ -34,7 +34,7 @@ from nntk.crosscheck.options import (
 from nntk.crosscheck.result import CheckResult, Report, Tally, failure_of, finding_of, following, outcome_of
 from nntk.crosscheck.setting import UNRESOLVED, NotApplicable, Profile, Setting, refuse_missing_device
 from nntk.crosscheck.setting import profile as known_profile
-from nntk.crosscheck.subject import FactoryError, Subject, SubjectError, subject
+from nntk.crosscheck.subject import FactoryError, Subject, SubjectError, subject, tried
 from nntk.reporting.envelope import NOT_FINISHED
 from nntk.reporting.terminal import visible
 from nntk_proofs_checks.claim import Effort, unmet
@@ -346,7 +346,9 @@ def probed(planned: Plan, setting: Setting) -> Done:
         importlib.import_module("torch._dynamo")
     at = next(iter(CHECKS["deterministic"].cases(setting)))
     with guarded(), contextlib.suppress(SubjectError, OutOfTime), limited(planned.time_limit):
-        setting.notes["form"] = setting.subject.probe(at, setting.dtype, setting.device).form
+        session = setting.subject.made(at, setting.dtype, setting.device)
+        setting.notes["form"] = session.form
+        tried(session)
     return Done(form=form_made(setting))
 
 

@@ -131,6 +131,7 @@ def _child(connection: Connection, packed: bytes, printed: str, crash: str) -> N
 
 
 def _end_with_parent() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -284,7 +285,7 @@ class Isolated:
     def _checked(self, id: str) -> Done:
         seen = self._watched(_Job(self.planned, "check", id, first_calls=self._first_calls))
         done = seen.made if seen.kind == "done" else Done(self._broken(id, seen))
-        if seen.late and seen.first:
+        if seen.late:
             self._first_calls = 1.0  # it hangs, and does not compile: the others need not wait as long
         return replace(done, told=seen.beside)
 
@@ -403,6 +404,6 @@ _OURS = str(Path(__file__).parent)
 
 def _crash_trace(dump: str) -> str:
     """What faulthandler wrote, without this package's frames."""
-    lines = [line for line in dump.splitlines() if line.startswith(("Fatal Python error", "  File "))]
+    lines = [line for line in dump.splitlines() if line.startswith("  File ")]
     ours = next((i for i, line in enumerate(lines) if _OURS in line), len(lines))
-    return visible("\n".join(lines[:ours]) + "\n(the last call first)") if len(lines[:ours]) > 1 else ""
+    return visible("\n".join(["The last call first:", *lines[:ours]])) if ours else ""

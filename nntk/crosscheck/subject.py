@@ -32,7 +32,7 @@ from nntk_accelerated import ShallowNet
 from nntk_reference import FLOAT64, InputError, Network, formulas
 from nntk_reference.arithmetic import Array
 
-__all__ = ["FORMS", "FactoryError", "FunctionProblem", "Session", "Subject", "SubjectError", "subject"]
+__all__ = ["FORMS", "FactoryError", "FunctionProblem", "Session", "Subject", "SubjectError", "subject", "tried"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -117,13 +117,16 @@ class Subject:
         with first_call() if fresh else nullcontext():
             return _ModelSession(self.make, case, dtype, device, self.form, fresh)
 
-    def probe(self, case: Case, dtype: str, device: str) -> Session:
-        """An optimizer after a first step, to find out that it can be called. Raises FactoryError if not, else SubjectError."""
+    def made(self, case: Case, dtype: str, device: str) -> Session:
+        """As `start`, to find out whether the factory can be called as it is. Raises FactoryError if not."""
         with _usage(f"{self.call} to make an optimizer", anywhere=True):
-            session = self.start(case, dtype, device)
-        with _usage(f"{session.call} to be a call that it takes (`form` chooses another)", anywhere=False):
-            session.step()
-        return session
+            return self.start(case, dtype, device)
+
+
+def tried(session: Session) -> None:
+    """Take a step, to find out whether that can be called as it is. Raises FactoryError if not, and SubjectError."""
+    with _usage(f"{session.call} to be a call that it takes (`form` chooses another)", anywhere=False):
+        session.step()
 
 
 @contextmanager
