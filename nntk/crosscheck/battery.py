@@ -42,6 +42,7 @@ from nntk_reference import InputError, Verdict, validation
 
 __all__ = [
     "Done",
+    "InProcess",
     "Plan",
     "Worker",
     "check_optimizer",

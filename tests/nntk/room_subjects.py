@@ -127,12 +127,22 @@ class WithBatch(_Stepped):
 
 
 class OddlyNamed(_Stepped):
-    """step(points, labels) takes a closure and a flag all the same: only `form` can tell."""
+    """step(points, labels) has names that tell nothing."""
 
-    def step(self, points: Any, labels: Any) -> None:
+    def step(self, points: Tensor, labels: Tensor) -> None:
         """A gradient step."""
-        assert callable(points)
+        assert points.shape == self.X.shape
         self.gradient_step()
+
+
+class OddlyNamedClosure(_Stepped):
+    """step(again, often=1) takes a closure."""
+
+    def step(self, again: Callable[[], Tensor], often: int = 1) -> None:
+        """A gradient step, or several."""
+        assert callable(again)
+        for _ in range(often):
+            self.gradient_step()
 
 
 def _made(kind: Callable[[ShallowNet, Tensor, Tensor], Any]) -> Callable[..., Any]:
@@ -142,3 +152,5 @@ def _made(kind: Callable[[ShallowNet, Tensor, Tensor], Any]) -> Callable[..., An
 without_arguments = _made(WithoutArguments)
 with_loss_and_flag = _made(WithLossAndFlag)
 with_batch = _made(WithBatch)
+oddly_named = _made(OddlyNamed)
+oddly_named_closure = _made(OddlyNamedClosure)
