@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from nntk import __version__
 from nntk.commands.messages import messages
 from nntk.commands.options import Full, Html, Json, Quick, among, check_files, effort_of, lister
 from nntk.forking import start_server
+from nntk.reporting.characters import visible
 
 __all__ = ["EPILOG", "crosscheck"]
 
@@ -43,7 +45,9 @@ def _profiles() -> list[str]:
 
 def _begin(factory: str, in_process: bool) -> None:
     """Say what is going to be done, and start what can be started, before torch is imported: that takes its time."""
-    print(f"nntk {__version__} crosscheck: {factory.encode('ascii', 'backslashreplace').decode()}", flush=True)
+    encoding = sys.stdout.encoding or "ascii"
+    name = visible(factory).encode(encoding, "backslashreplace").decode(encoding)
+    print(f"nntk {__version__} crosscheck: {name}", flush=True)
     if not in_process:
         start_server()
 

@@ -35,8 +35,8 @@ from nntk.crosscheck.result import CheckResult, Report, Tally, failure_of, findi
 from nntk.crosscheck.setting import UNRESOLVED, NotApplicable, Profile, Setting, refuse_missing_device
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.crosscheck.subject import FactoryError, Subject, SubjectError, subject, tried
+from nntk.reporting.characters import visible
 from nntk.reporting.envelope import NOT_FINISHED
-from nntk.reporting.terminal import visible
 from nntk_proofs_checks.claim import Effort, unmet
 from nntk_reference import InputError, Verdict, validation
 
@@ -306,6 +306,7 @@ def run(
             complete=complete,
             residual=planned.residual,
             strict=planned.strict,
+            form_given=planned.form is not None,
         )
 
     def keep() -> None:

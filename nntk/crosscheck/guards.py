@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import nntk_reference
-from nntk.reporting.terminal import visible
+from nntk.reporting.characters import visible
 
 __all__ = [
     "FIRST_CALLS",

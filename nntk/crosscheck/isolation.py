@@ -43,7 +43,7 @@ from nntk.crosscheck.result import CheckResult, Failure, Tally, failure_of, find
 from nntk.crosscheck.setting import Setting
 from nntk.crosscheck.subject import FactoryError
 from nntk.forking import METHOD, start_server
-from nntk.reporting.terminal import visible
+from nntk.reporting.characters import visible
 
 __all__ = ["Isolated"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -23,7 +23,9 @@ __all__ = [
     "behaviour",
     "card",
     "cases_of",
+    "command",
     "details",
+    "first_cause",
     "heading",
     "in_order",
     "record",
@@ -96,11 +98,14 @@ def in_order(report: Report) -> list[CheckResult]:
     """The results in the order of their reader: what is wrong, and after each what follows from it; then the rest."""
     wrong = [r for r in report.results if not r.good]
     ids = {r.id for r in wrong}
-    ordered = []
-    for result in wrong:
-        if result.follows not in ids:
-            ordered += [result, *(other for other in wrong if other.follows == result.id)]
-    return ordered + [r for r in report.results if r.good]
+    first = [r for r in wrong if r.follows not in ids]
+    return [*_with_what_follows(first, wrong), *(r for r in report.results if r.good)]
+
+
+def _with_what_follows(causes: Sequence[CheckResult], wrong: Sequence[CheckResult]) -> Iterator[CheckResult]:
+    for cause in causes:
+        yield cause
+        yield from _with_what_follows([r for r in wrong if r.follows == cause.id], wrong)
 
 
 def first_cause(report: Report) -> CheckResult | None:
@@ -313,6 +318,10 @@ def command(report: Report, id: str) -> str:
         words += ["--profile", report.profile.name]
     if report.rtol is not None:
         words += ["--rtol", f"{report.rtol:g}"]
+    if report.form_given:
+        words += ["--form", report.form]
+    if report.strict:
+        words.append("--strict")
     if report.residual is not None:
         words += ["--residual", f"{report.residual:g}"]
     if report.dtype != "float64":

@@ -87,6 +87,7 @@ class Report:
     complete: bool = True
     residual: float | None = None
     strict: bool = False
+    form_given: bool = False
 
     @property
     def accepted(self) -> bool:

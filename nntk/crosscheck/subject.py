@@ -27,7 +27,7 @@ import torch
 
 from nntk.crosscheck.case import Case
 from nntk.crosscheck.guards import first_call
-from nntk.reporting.terminal import visible
+from nntk.reporting.characters import visible
 from nntk_accelerated import ShallowNet
 from nntk_reference import FLOAT64, InputError, Network, formulas
 from nntk_reference.arithmetic import Array

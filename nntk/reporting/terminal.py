@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
@@ -11,10 +10,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from nntk.reporting.characters import visible
 from nntk_proofs_checks.claim import Finding
 from nntk_reference import Verdict
 
-__all__ = ["columns", "console", "count", "decisive", "one_line", "progress", "seconds", "text", "visible"]
+__all__ = ["columns", "console", "count", "decisive", "one_line", "progress", "seconds", "text"]
 
 _OPPOSITE = {"≤": ">", "≥": "<", "<": "≥", ">": "≤", "=": "≠", "≲": ">", "≈": "≉"}
 _ASCII = str.maketrans(
@@ -43,19 +43,6 @@ def console(stream: TextIO) -> Console:
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return Console(file=stream, width=None if stream.isatty() else 10_000, markup=False, highlight=False, emoji=False)
-
-
-def visible(words: str) -> str:
-    """The words with what would act on a terminal, or turn text around, as escapes; line breaks and tabs stay."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _ACTING else _escape(c) for c in words)
-
-
-_ACTING = ("Cc", "Cf", "Cs")
-
-
-def _escape(c: str) -> str:
-    code = ord(c)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def text(words: str, out: Console, style: str = "") -> Text:
