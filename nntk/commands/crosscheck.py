@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -47,7 +48,8 @@ def _begin(factory: str, in_process: bool) -> None:
     """Say what is going to be done, and start what can be started, before torch is imported: that takes its time."""
     encoding = sys.stdout.encoding or "ascii"
     name = visible(factory).encode(encoding, "backslashreplace").decode(encoding)
-    print(f"nntk {__version__} crosscheck: {name}", flush=True)
+    with contextlib.suppress(BrokenPipeError):  # where nobody reads, there may still be a report to write
+        print(f"nntk {__version__} crosscheck: {name}", flush=True)
     if not in_process:
         start_server()
 
