@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from nntk import __version__
 from nntk.commands.messages import messages
 from nntk.commands.options import Full, Html, Json, Quick, among, check_files, effort_of, lister
+from nntk.forking import start_server
+from nntk.reporting.characters import visible
 
 __all__ = ["EPILOG", "crosscheck"]
 
@@ -22,9 +27,9 @@ a torch optimizer, or an object with step(X, y); or of
 step(theta, X, y, damping, problem), which returns the next theta.
 
 \b
-Exit code: 0 if every check of the profile is passed (or fails as expected);
-1 if not; 2 for bad usage or bad input; 130 after Ctrl-C. More in
-docs/crosscheck.md."""
+Exit code: 0 if every check of the step is passed (or fails as expected), and
+with --strict those of behaviour, too; 1 if not; 2 for bad usage or bad input;
+130 after Ctrl-C. More in docs/crosscheck.md."""
 
 
 def _statements() -> dict[str, str]:
@@ -37,6 +42,16 @@ def _profiles() -> list[str]:
     from nntk.crosscheck import PROFILES
 
     return list(PROFILES)
+
+
+def _begin(factory: str, in_process: bool) -> None:
+    """Say what is going to be done, and start what can be started, before torch is imported: that takes its time."""
+    encoding = sys.stdout.encoding or "ascii"
+    name = visible(factory).encode(encoding, "backslashreplace").decode(encoding)
+    with contextlib.suppress(BrokenPipeError):  # where nobody reads, there may still be a report to write
+        print(f"nntk {__version__} crosscheck: {name}", flush=True)
+    if not in_process:
+        start_server()
 
 
 def crosscheck(
@@ -53,6 +68,17 @@ def crosscheck(
     rtol: Annotated[
         float | None, typer.Option(help="Relative error that approximate-newton may have [default: 0.001].")
     ] = None,
+    residual: Annotated[
+        float | None, typer.Option(help="What |A step + g| / |g| may be for approximate-newton, beside or without --rtol.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORM",
+            help="What FACTORY is: torch, object or function [default: guessed].",
+            autocompletion=among(lambda: ("torch", "object", "function")),
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,7 +91,12 @@ def crosscheck(
     ] = None,
     expected_failures: Annotated[
         Path | None,
-        typer.Option("--xfail", metavar="FILE", readable=False, help="Expected failures, a line `id: reason` for each."),
+        typer.Option(
+            "--xfail",
+            metavar="FILE",
+            readable=False,
+            help="Expected failures, a line `id: reason` or `id: error: reason` for each.",
+        ),
     ] = None,
     quick: Quick = False,
     full: Full = False,
@@ -76,22 +107,32 @@ def crosscheck(
         typer.Option(metavar="DTYPE", help="float64 or float32.", autocompletion=among(lambda: ("float64", "float32"))),
     ] = "float64",
     time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="What one check may take.")] = 60.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Findings about behaviour refuse it, too.")] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Run everything in one process, for a debugger; a crash ends the run.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show a row for each check that is passed as well.")] = False,
     json: Json = None,
     html: Html = None,
     list_: Annotated[bool, lister(_statements)] = False,
 ) -> None:
     """Cross-check an optimizer: run a profile's checks, and say what its steps are."""
     with messages(context):
-        from nntk.crosscheck.command import crosscheck as run
-
         effort = effort_of(quick, full)
         check_files({"expected_failures": expected_failures}, json=json, html=html)
+        _begin(factory, in_process)
+        from nntk.crosscheck.command import crosscheck as run
+
         code = run(
             factory,
             profile,
             json=json,
             html=html,
+            verbose=verbose,
+            in_process=in_process,
             rtol=rtol,
+            residual=residual,
+            form=form,
             only=only or [],
             skip=skip or [],
             expected_failures=expected_failures,
@@ -100,5 +141,6 @@ def crosscheck(
             device=device,
             dtype=dtype,
             time_limit=time_limit,
+            strict=strict,
         )
     raise typer.Exit(code)

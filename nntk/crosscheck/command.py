@@ -1,7 +1,8 @@
-"""`nntk crosscheck`: the battery on the terminal, a row for each check as it is finished, and the reports."""
+"""`nntk crosscheck`: what the battery is at, on the terminal, and in the end the card and the reports."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Any
 
 from rich.progress import Progress
 
-from nntk.crosscheck.battery import check_optimizer
-from nntk.crosscheck.checks import CHECKS
-from nntk.crosscheck.report import card, details, heading, record, table
+from nntk.crosscheck.battery import InProcess, Worker, plan, run
+from nntk.crosscheck.isolation import Isolated
+from nntk.crosscheck.report import card, details, heading, record
 from nntk.crosscheck.result import CheckResult, Report
-from nntk.crosscheck.setting import profile as known_profile
 from nntk.reporting.files import write_report
 from nntk.reporting.recorder import Recorder
 from nntk.reporting.terminal import console, progress
@@ -21,39 +21,50 @@ from nntk.reporting.terminal import console, progress
 __all__ = ["crosscheck"]
 
 
-def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | None, **options: Any) -> int:
-    """Run `check_optimizer`, print its results as they come, and write the reports: `json` at the start and after each check.
+def crosscheck(
+    factory: str,
+    profile: str,
+    *,
+    json: Path | None,
+    html: Path | None,
+    verbose: bool = False,
+    in_process: bool = False,
+    **options: Any,
+) -> int:
+    """Run the battery, show what it is at, and report: to `json` at the start and after each check, and in the end on stdout.
 
+    The first line of the card is out already. `in_process` keeps the optimizer in this process, for a debugger.
     Returns the exit code: 0 if the optimizer is accepted, 1 if not, 130 after Ctrl-C, when what is finished is reported.
     Raises InputError for bad options, a factory that makes no optimizer, or a report that cannot be written.
     """
     out, err = console(sys.stdout), console(sys.stderr)
-    head, row = table(list(CHECKS), out)
-    chosen = known_profile(profile)
+    planned = plan(factory, profile, **options)
+    if html is not None:
+        importlib.import_module("nntk.reporting.html")  # where drawing does not work, that is known before the work is done
     bars: list[Progress] = []
     reports: list[Report] = []
     kept = Recorder(out, lambda: record(reports[-1]), json=json, html=html)
 
     def keep(report: Report) -> None:
         if not reports:  # the options and the factory are known to be good
-            asked = f"{options['dtype']} on {options['device']}, effort {options['effort']}, seed {options['seed']}"
             with kept.printing():
-                heading(factory, chosen.name, chosen.statement, asked, out)
-            if head is not None:
-                kept.show(head)
+                heading(report, out)
         reports.append(report)
         kept.keep()
 
     def start(id: str) -> None:
-        bars.append(progress(id, err))
+        refused = len(reports[-1].failed)
+        so_far = f", {refused} not passed" if refused else ""
+        bars.append(progress(f"{len(reports[-1].results)} of {len(planned.checks)} checks{so_far}: {id}", err))
         bars[-1].start()
 
     def finished(result: CheckResult) -> None:
         bars.pop().stop()
-        kept.show(row(result))
 
     try:
-        keep(check_optimizer(factory, profile, progress=start, finished=finished, kept=keep, **options))
+        with ExitStack() as children:
+            worker: Worker = InProcess(planned) if in_process else children.enter_context(Isolated(planned))
+            keep(run(planned, worker, progress=start, finished=finished, kept=keep))
     finally:
         for bar in bars:
             bar.stop()
@@ -63,7 +74,7 @@ def crosscheck(factory: str, profile: str, *, json: Path | None, html: Path | No
             written.callback(lambda: write_report(html, card(report), "html"))
         written.callback(kept.close)
         with kept.printing():
-            details(report, out)
+            details(report, out, verbose=verbose)
     if not report.complete:
         print("nntk: interrupted", file=sys.stderr)
         return 130

@@ -7,12 +7,23 @@ from pathlib import Path
 
 from nntk.crosscheck.checks import CHECKS, Check
 from nntk.crosscheck.setting import Profile
+from nntk.crosscheck.subject import FORMS
 from nntk.reporting.selection import choose, known
 from nntk_proofs_checks.claim import Effort
 from nntk_reference import InputError
 from nntk_reference.validation import positive
 
-__all__ = ["DEFAULT_RTOL", "TIME_LIMIT", "effort_of", "read_expected_failures", "rtol_of", "select"]
+__all__ = [
+    "DEFAULT_RTOL",
+    "TIME_LIMIT",
+    "covers",
+    "effort_of",
+    "form_of",
+    "read_expected_failures",
+    "residual_of",
+    "rtol_of",
+    "select",
+]
 
 DEFAULT_RTOL = 1e-3
 TIME_LIMIT = 60.0
@@ -26,16 +37,41 @@ def effort_of(effort: str | Effort) -> Effort:
     return names[known("effort", effort, names)]
 
 
-def rtol_of(rtol: float | None, chosen: Profile) -> float | None:
-    """The relative error that a step may have; None where the profile asks for rounding alone. Raises InputError."""
-    if not chosen.approximate:
-        if rtol is not None:
-            raise InputError("rtol", "none, unless the profile is approximate-newton", repr(rtol))
+def rtol_of(rtol: float | None, residual: float | None, chosen: Profile) -> float | None:
+    """The relative error that a step may have; None where the profile asks for rounding alone, or there is only a residual.
+
+    Raises InputError.
+    """
+    tolerance = _tolerance("rtol", rtol, chosen)
+    return DEFAULT_RTOL if chosen.approximate and tolerance is None and residual is None else tolerance
+
+
+def residual_of(residual: float | None, chosen: Profile) -> float | None:
+    """What |AΔ + g| / |g| may be; None where nothing was said of it. Raises InputError."""
+    return _tolerance("residual", residual, chosen)
+
+
+def _tolerance(argument: str, value: float | None, chosen: Profile) -> float | None:
+    if value is None:
         return None
-    value = DEFAULT_RTOL if rtol is None else positive("rtol", rtol)
-    if value >= 1:
-        raise InputError("rtol", "a relative error below 1", repr(rtol))
+    if not chosen.approximate:
+        raise InputError(argument, "none, unless the profile is approximate-newton", repr(value))
+    if positive(argument, value) >= 1:
+        raise InputError(argument, "a relative error below 1", repr(value))
     return value
+
+
+def form_of(form: str | None) -> str | None:
+    """The form of this name, or None to guess it. Raises InputError."""
+    return None if form is None else known("form", form, FORMS)
+
+
+_ERRORS = "error:"
+
+
+def covers(reason: str) -> bool:
+    """Does a failure that is expected for this reason cover errors and time-outs as well?"""
+    return reason.startswith(_ERRORS)
 
 
 def select(chosen: Profile, only: Sequence[str], skip: Sequence[str]) -> tuple[list[Check], dict[str, str]]:
@@ -61,7 +97,7 @@ def select(chosen: Profile, only: Sequence[str], skip: Sequence[str]) -> tuple[l
 def read_expected_failures(source: Mapping[str, str] | Path | str | None) -> dict[str, str]:
     """Expected failures, {id: reason}, from a mapping or a file of lines `id: reason`, where # begins a comment.
 
-    Raises InputError.
+    A reason may begin with `error:`, and then covers errors and time-outs as well. Raises InputError.
     """
     if source is None:
         return {}
@@ -82,7 +118,7 @@ def read_expected_failures(source: Mapping[str, str] | Path | str | None) -> dic
     for number, id, reason in lines:
         where = f"line {number}: " if number else ""
         known("expected_failures", id, CHECKS, where)
-        if not reason:
+        if not reason.removeprefix(_ERRORS).strip():
             raise InputError("expected_failures", "lines `id: reason`", f"{where}{id!r} without a reason")
         if id in found:
             raise InputError("expected_failures", "each check once", f"{where}{id!r} again")

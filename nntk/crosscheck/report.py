@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +18,22 @@ from nntk.reporting.envelope import NOT_FINISHED, envelope
 from nntk.reporting.terminal import columns, count, decisive, one_line, seconds, text
 from nntk_proofs_checks.claim import Effort
 
-__all__ = ["as_text", "card", "details", "heading", "record", "summary", "table", "verdict"]
+__all__ = [
+    "as_text",
+    "behaviour",
+    "card",
+    "cases_of",
+    "command",
+    "details",
+    "first_cause",
+    "heading",
+    "in_order",
+    "record",
+    "step_verdict",
+    "summary",
+    "table",
+    "verdict",
+]
 
 _STYLES = {
     "passed": "green",
@@ -37,41 +52,93 @@ def summary(report: Report) -> str:
     counts = Counter(r.outcome for r in report.results)
     ran = [r for r in report.results if r.outcome != "skipped"]
     words = [f"{counts[outcome]} {outcome}" for outcome in _STYLES if counts[outcome]]
-    cases = sum(r.finding.cases for r in ran)
+    cases, drawn = sum(r.finding.cases for r in ran), sum(r.drawn for r in ran)
     unfinished = sum(why == NOT_FINISHED for why in report.left_out.values())
     others = len(report.left_out) - unfinished
     left = (f"; {unfinished} not finished" if unfinished else "") + (f"; {others} not part of this run" if others else "")
-    on = f"{count(len(ran), len(ran), 'check')} on {count(cases, cases, 'case')}"
+    on = f"{count(len(ran), len(ran), 'check')} on {count(cases, cases, 'case')}{f' ({drawn} drawn)' if drawn else ''}"
     return f"{on}: {', '.join(words) or 'none finished'}{left}"
 
 
+def step_verdict(report: Report) -> str:
+    """What is said of the step: it decides about the optimizer."""
+    if not report.complete:
+        return "interrupted"
+    return "accepted" if report.accepted else "refused"
+
+
+def behaviour(report: Report) -> str:
+    """What is said of what the optimizer does beside its steps."""
+    ids = [result.id for result in report.findings]
+    looked = [r for r in report.results if r.check.about == "behaviour" and r.outcome not in ("skipped", "informative")]
+    if not ids:
+        return "no findings" if looked else "not looked at"
+    decides = "" if report.strict else "; no reason to refuse it without --strict"
+    return f"{count(len(ids), len(ids), 'finding')} ({', '.join(ids)}{decides})"
+
+
 def verdict(report: Report) -> str:
-    """The first line of a card."""
+    """What is said of the optimizer."""
     if not report.complete:
         return "interrupted"
     return "accepted" if report.passed else "refused"
 
 
+def cases_of(result: CheckResult) -> str:
+    """How many cases a check had: those that it always has, and those that were drawn."""
+    if result.outcome == "skipped":
+        return "-"
+    always = result.finding.cases - result.drawn
+    return (
+        f"{always} + {result.drawn} drawn" if result.drawn else f"{always}, none drawn" if result.check.drawn else str(always)
+    )
+
+
+def in_order(report: Report) -> list[CheckResult]:
+    """The results in the order of their reader: what is wrong, and after each what follows from it; then the rest."""
+    wrong = [r for r in report.results if not r.good]
+    ids = {r.id for r in wrong}
+    first = [r for r in wrong if r.follows not in ids]
+    return [*_with_what_follows(first, wrong), *(r for r in report.results if r.good)]
+
+
+def _with_what_follows(causes: Sequence[CheckResult], wrong: Sequence[CheckResult]) -> Iterator[CheckResult]:
+    for cause in causes:
+        yield cause
+        yield from _with_what_follows([r for r in wrong if r.follows == cause.id], wrong)
+
+
+def first_cause(report: Report) -> CheckResult | None:
+    """The first failing check with a case to show, in the order of the reader: of the step, if there is one."""
+    shown = [r for r in in_order(report) if not r.good and r.failure is not None]
+    return next((r for r in shown if r.check.about == "step"), next(iter(shown), None))
+
+
 # --- on the terminal -------------------------------------------------------------------------------------------------------
 
 
-def heading(name: str, profile: str, statement: str, setting: str, out: Console) -> None:
-    """What is checked, and as what."""
-    out.print(text(f"nntk {__version__} crosscheck: {name}", out))
-    out.print(text(f"profile {profile}: {statement}", out))
-    out.print(text(setting, out))
+def title(report: Report) -> str:
+    """The first line."""
+    return f"nntk {__version__} crosscheck: {report.subject}"
+
+
+def heading(report: Report, out: Console) -> None:
+    """As what it is checked, and how; below the title."""
+    out.print(text(f"profile {report.profile.name}: {report.profile.statement}", out))
+    out.print(text(setting(report), out))
     out.print()
 
 
 def table(ids: Sequence[str], out: Console) -> tuple[Text | None, Callable[[CheckResult], Text]]:
     """(the head of the table, what makes a check's row)."""
     titles = ("check", "outcome", "number and limit", "cases", "time")
-    head, line = columns(titles, (max(5, *(len(id) for id in ids)), 11, 24, 5, 7), ("cases", "time"), out)
+    widths = (max((5, *(len(id) for id in ids))), 9, 20, 14, 7)
+    head, line = columns(titles, widths, ("time",), out)
 
     def row(result: CheckResult) -> Text:
         shown = decisive(result.finding) if result.outcome != "skipped" else "-"
         outcome = Text(result.outcome, _STYLES[result.outcome])
-        cases = str(result.finding.cases) if result.outcome != "skipped" else "-"
+        cases = cases_of(result)
         if head is None:
             return Text.assemble(f"{result.id}: ", outcome, text(f", {shown}, cases: {cases}, {seconds(result.seconds)}", out))
         return line((result.id, outcome, shown, cases, seconds(result.seconds)))
@@ -79,42 +146,82 @@ def table(ids: Sequence[str], out: Console) -> tuple[Text | None, Callable[[Chec
     return head, row
 
 
-def details(report: Report, out: Console) -> None:
-    """What the table has no room for: reasons, the diagnosis, notes, the smallest failing case and a program that shows it."""
-    out.print()
-    for result in report.results:
-        if result.outcome in ("skipped", "informative"):
-            out.print(text(f"{result.id}: {result.outcome}: {one_line(result.finding.why)}", out))
-        elif result.outcome != "passed":
-            expected = f" (expected: {result.expected})" if result.expected else ""
-            out.print(text(f"{result.id}: {result.outcome}{expected}: {one_line(result.finding.why)}", out))
-        elif result.refused:
-            out.print(text(f"{result.id}: {result.refused} cases refused aloud", out))
-    for trace in dict.fromkeys(r.trace for r in report.results if r.trace and r.outcome == "error"):
-        out.print()
-        out.print(text(trace, out))
+def details(report: Report, out: Console, *, verbose: bool = False) -> None:
+    """The card: the verdict, what the step is, the first cause with a program that shows it, and then the checks."""
+    _print_verdict(report, out)
     if report.diagnosis:
         out.print()
-        out.print(text("What the steps are", out, "bold"))
+        out.print(text("What the step is", out, "bold"))
         for found in report.diagnosis:
             out.print(text(f"  {found.group}: {found.words}", out))
+    _print_cause(report, out)
+    out.print()
+    _print_checks(report, out, verbose=verbose)
     for note in report.notes:
         out.print(text(f"note: {note}", out))
-    shown = first_failure(report)
-    if shown is not None and shown.failure is not None:
-        out.print()
-        out.print(text(f"The smallest failing case of {shown.id} ({shown.failure.case}), without the battery:", out, "bold"))
-        out.print(text(shown.failure.snippet, out), soft_wrap=True)
-    out.print()
     for why, ids in _grouped(report.left_out).items():
         out.print(text(f"left out: {', '.join(ids)} ({why})", out))
-    style = {"accepted": "bold green", "refused": "bold red"}.get(verdict(report), "bold yellow")
+    style = _VERDICTS.get(verdict(report), "bold yellow")
+    out.print()
     out.print(Text.assemble((verdict(report), style), text(f": {summary(report)} ({seconds(report.seconds)})", out)))
 
 
-def first_failure(report: Report) -> CheckResult | None:
-    """The failing check with the smallest case to show: the first in the report's order."""
-    return next((r for r in report.failed if r.failure is not None), None)
+_VERDICTS = {"accepted": "bold green", "refused": "bold red"}
+
+
+def _print_verdict(report: Report, out: Console) -> None:
+    said = step_verdict(report)
+    out.print(Text.assemble("the step: ", (said, _VERDICTS.get(said, "bold yellow"))))
+    out.print(text(f"behaviour: {behaviour(report)}", out))
+
+
+def _print_cause(report: Report, out: Console) -> None:
+    cause = first_cause(report)
+    if cause is None or cause.failure is None:
+        return
+    out.print()
+    out.print(text(f"First cause: {cause.id}", out, "bold"))
+    out.print(text(f"  {one_line(cause.failure.why)}", out))
+    if cause.trace:
+        out.print()
+        out.print(text(cause.trace, out))
+    out.print()
+    out.print(text(f"The smallest failing case of {cause.id} ({cause.failure.case}), without the battery:", out, "bold"))
+    out.print(text(cause.failure.snippet.rstrip(), out), soft_wrap=True)
+
+
+def _print_checks(report: Report, out: Console, *, verbose: bool) -> None:
+    """A row and a reason for each check that is not passed; the others in a line, but for what they have to say."""
+    results = in_order(report)
+    shown = [r for r in results if verbose or r.outcome not in ("passed", "skipped", "informative")]
+    head, row = table([r.id for r in shown], out)
+    if head is not None and shown:
+        out.print(head)
+    for result in shown:
+        out.print(row(result))
+        if result.outcome not in ("passed", "skipped", "informative"):
+            expected = f"expected: {result.expected}; " if result.expected else ""
+            follows = f"follows from {result.follows}; " if result.follows else ""
+            out.print(text(f"  {follows}{expected}{one_line(result.finding.why)}", out))
+    cause = first_cause(report)
+    told = {cause.trace if cause is not None else "", ""}
+    for trace in dict.fromkeys(r.trace for r in results if r.outcome == "error" and r.trace not in told):
+        out.print()
+        out.print(text(trace, out))
+    if shown:
+        out.print()
+    passed = [r for r in report.results if r.outcome == "passed"]
+    if passed and not verbose:
+        cases, drawn = sum(r.finding.cases for r in passed), sum(r.drawn for r in passed)
+        on = f"{cases - drawn} + {drawn} drawn cases"
+        out.print(text(f"{len(passed)} passed on {on}: {', '.join(r.id for r in passed)}", out))
+        if undrawn := [r.id for r in passed if r.check.drawn and not r.drawn]:
+            out.print(text(f"none drawn for {', '.join(undrawn)}", out))
+    for result in results:
+        if result.outcome in ("skipped", "informative"):
+            out.print(text(f"{result.id}: {result.outcome}: {one_line(result.finding.why)}", out))
+        elif result.outcome == "passed" and result.refused:
+            out.print(text(f"{result.id}: {count(result.refused, result.refused, 'case')} refused aloud", out))
 
 
 def _grouped(left_out: Any) -> dict[str, list[str]]:
@@ -125,24 +232,23 @@ def _grouped(left_out: Any) -> dict[str, list[str]]:
 
 
 def as_text(report: Report) -> str:
-    """The card as plain text."""
+    """The card as plain text, a row for each check."""
     stream = io.StringIO()
     out = Console(file=stream, width=10_000, markup=False, highlight=False, emoji=False, color_system=None)
-    heading(report.subject, report.profile.name, report.profile.statement, setting(report), out)
-    head, row = table([r.id for r in report.results] or ["check"], out)
-    if head is not None:
-        out.print(head)
-    for result in report.results:
-        out.print(row(result))
-    details(report, out)
+    out.print(text(title(report), out))
+    heading(report, out)
+    details(report, out, verbose=True)
     return stream.getvalue().rstrip()
 
 
 def setting(report: Report) -> str:
     """With what the battery was run, in a line."""
     rtol = "" if report.rtol is None else f", rtol {report.rtol:g}"
+    residual = "" if report.residual is None else f", residual {report.residual:g}"
     form = f"{report.form} form, " if report.form else ""
-    return f"{form}{report.dtype} on {report.device}, effort {report.effort.name.lower()}, seed {report.seed}{rtol}"
+    strict = ", strict" if report.strict else ""
+    effort = report.effort.name.lower()
+    return f"{form}{report.dtype} on {report.device}, effort {effort}, seed {report.seed}{rtol}{residual}{strict}"
 
 
 # --- in a file ---------------------------------------------------------------------------------------------------------------
@@ -164,7 +270,10 @@ def record(report: Report) -> dict[str, Any]:
                 "relation": f.relation,
                 "limit": f.limit,
                 "shown": decisive(f) if result.outcome != "skipped" else "-",
+                "about": result.check.about,
                 "cases": f.cases,
+                "drawn": result.drawn,
+                "follows": result.follows,
                 "refused": result.refused,
                 "unresolved": result.unresolved,
                 "expected": result.expected,
@@ -190,6 +299,10 @@ def record(report: Report) -> dict[str, Any]:
         profile=report.profile.name,
         statement=report.profile.statement,
         rtol=report.rtol,
+        residual=report.residual,
+        strict=report.strict,
+        step=step_verdict(report),
+        behaviour=[result.id for result in report.findings],
         dtype=report.dtype,
         device=report.device,
         summary=summary(report),
@@ -205,6 +318,12 @@ def command(report: Report, id: str) -> str:
         words += ["--profile", report.profile.name]
     if report.rtol is not None:
         words += ["--rtol", f"{report.rtol:g}"]
+    if report.form_given:
+        words += ["--form", report.form]
+    if report.strict:
+        words.append("--strict")
+    if report.residual is not None:
+        words += ["--residual", f"{report.residual:g}"]
     if report.dtype != "float64":
         words += ["--dtype", report.dtype]
     if report.device != "cpu":
@@ -215,12 +334,19 @@ def command(report: Report, id: str) -> str:
 
 
 def card(report: Report) -> str:
-    """The card as one HTML page, figures inline."""
+    """The card as one HTML page, figures inline, in the order of its reader."""
     from nntk.reporting.html import page  # with matplotlib, which nothing else here needs
 
-    made = record(report)
+    ordered = replace(report, results=tuple(in_order(report)))
+    made = record(ordered)
+    cause = first_cause(report)
+    for result, shown in zip(ordered.results, made["results"], strict=True):
+        shown["told_cases"] = cases_of(result)
+        shown["good"] = result.good
     made["verdict"] = verdict(report)
+    made["told_behaviour"] = behaviour(report)
+    made["cause"] = next((shown for shown in made["results"] if cause is not None and shown["id"] == cause.id), None)
     made["setting"] = setting(report)
     made["left_out_for"] = _grouped(report.left_out)
-    figures = [result.finding.panels for result in report.results]
+    figures = [result.finding.panels for result in ordered.results]
     return page("crosscheck", made, figures)

@@ -85,12 +85,25 @@ class Report:
     started: datetime
     seconds: float
     complete: bool = True
+    residual: float | None = None
+    strict: bool = False
+    form_given: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """Is nothing about the step refused, and was something checked?"""
+        checked = any(r.outcome in ("passed", "xfailed") for r in self.results) or bool(self.findings)
+        return self.complete and checked and all(r.good for r in self.results if r.check.about == "step")
+
+    @property
+    def findings(self) -> tuple[CheckResult, ...]:
+        """What is not as it should be beside the steps."""
+        return tuple(r for r in self.failed if r.check.about == "behaviour")
 
     @property
     def passed(self) -> bool:
-        """Is nothing refused, and was something checked?"""
-        checked = any(r.outcome in ("passed", "xfailed") for r in self.results)
-        return self.complete and checked and all(r.good for r in self.results)
+        """Is the step accepted? Findings about behaviour count where the report is strict."""
+        return self.accepted and not (self.strict and self.findings)
 
     def __str__(self) -> str:
         """The report card as plain text."""

@@ -71,5 +71,5 @@ def _section(entry: Entry, report: Report | None) -> str:
         lines += [f"* Consecutive steps: {d.words}." for d in report.diagnosis if d.group == "consecutive"]
         lines += [f"* `{r.id}` {r.outcome}: {r.finding.why}." for r in report.failed]
         lines += [f"* `{r.id}` skipped: {r.finding.why}." for r in report.results if r.outcome == "skipped"]
-        lines += [f"* It {note}." for note in report.notes if note.startswith(("prints", "warns"))]
+        lines += [f"* It {note}." for note in report.notes if note.startswith(("prints", "warns", "starts"))]
     return "\n".join(lines) + "\n"

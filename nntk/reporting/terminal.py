@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from nntk.reporting.characters import visible
 from nntk_proofs_checks.claim import Finding
 from nntk_reference import Verdict
 
@@ -45,8 +46,9 @@ def console(stream: TextIO) -> Console:
 
 
 def text(words: str, out: Console, style: str = "") -> Text:
-    """The words as they are, in ASCII where the console has nothing else."""
-    return Text(words.translate(_ASCII) if out.options.ascii_only else words, style)
+    """The words, in ASCII where the console has nothing else, with control characters made visible."""
+    shown = visible(words)
+    return Text(shown.translate(_ASCII) if out.options.ascii_only else shown, style)
 
 
 def progress(description: str, out: Console) -> Progress:

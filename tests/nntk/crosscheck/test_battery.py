@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from nntk.crosscheck import CHECKS, PROFILES, FactoryError, Report, check_optimizer
-from nntk.crosscheck.battery import prepare
+from nntk.crosscheck.battery import plan
 from nntk.crosscheck.report import as_text
 from nntk.reporting.envelope import NOT_FINISHED
 from nntk_reference import InputError
@@ -183,6 +183,8 @@ def test_expected_failures_are_strict(tmp_path: Path) -> None:
         ({"dtype": "float16"}, "dtype"),
         ({"device": "cuda:99"}, "device"),
         ({"rtol": 1e-3}, "approximate-newton"),
+        ({"residual": 1e-3}, "residual: expected none, unless the profile is approximate-newton"),
+        ({"form": "closure"}, "form"),
         ({"profile": "approximate-newton", "rtol": 2.0}, "below 1"),
         ({"seed": -1}, "seed: expected an integer from 0 to 4294967295, got -1"),
         ({"time_limit": 0.0}, "time_limit"),
@@ -218,12 +220,12 @@ def test_what_was_not_finished_is_left_out_and_says_so() -> None:
     assert not any(r.complete or r.passed for r in seen)
 
 
-def test_preparing_makes_no_optimizer() -> None:
+def test_planning_makes_no_optimizer() -> None:
     def untouched(model: object, X: object, y: object, damping: float) -> None:
         raise AssertionError("made")
 
-    run = prepare(untouched, only=["cost"], expected_failures={"cost": "slow"}, seed=3)
-    assert [check.id for check in run.checks] == ["cost"]
-    assert set(run.left_out) == set(CHECKS) - {"cost"}
-    assert run.expected == {"cost": "slow"}
-    assert run.setting.seed == 3
+    made = plan(untouched, only=["cost"], expected_failures={"cost": "slow"}, seed=3)
+    assert [check.id for check in made.checks] == ["cost"]
+    assert set(made.left_out) == set(CHECKS) - {"cost"}
+    assert made.expected == {"cost": "slow"}
+    assert made.setting(made.subject()).seed == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from nntk.crosscheck import check_optimizer
-from nntk.crosscheck.guards import OutOfTime, Output, guarded, time_limit
+from nntk.crosscheck.guards import OutOfTime, Output, Told, first_call, guarded, notes, tell_first_calls, time_limit
 from tests.nntk import optimizers
 
 
@@ -61,7 +62,51 @@ def test_output_is_kept_and_told_in_short(capfd: pytest.CaptureFixture[str]) -> 
     with output.captured():
         print("one")
         print("two")
-        warnings.warn("odd", UserWarning, stacklevel=1)
+        warnings.warn("odd\x1b", UserWarning, stacklevel=1)
         warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert capfd.readouterr() == ("", "")
-    assert output.notes() == ["prints: 'one' and 1 lines more", "warns: UserWarning: odd"]
+    assert notes([output.told()]) == ["prints: 'one' and 1 line more", r"warns: UserWarning: odd\x1b"]
+
+
+def test_pieces_of_the_work_are_noted_together_each_thing_once() -> None:
+    one = Told(imported=("hello", 1), printed=("", 0), warned=("a",), threads=("t",))
+    two = Told(imported=("hello", 1), printed=("step", 3), warned=("a", "b"), threads=("t",))
+    said = ["prints at import: 'hello'", "prints: 'step' and 2 lines more", "warns: a", "warns: b", "starts threads: t"]
+    assert notes([one, two]) == said
+    assert notes([]) == notes([Told()]) == []
+
+
+def test_first_calls_do_not_count_until_their_allowance_is_spent() -> None:
+    told: list[bool] = []
+    tell_first_calls(told.append)
+    try:
+        with time_limit(0.2, first_calls=4.0):
+            for _ in range(2):
+                with first_call():
+                    time.sleep(0.25)
+        with pytest.raises(OutOfTime), time_limit(0.2, first_calls=2.0), first_call():
+            time.sleep(10)
+        with pytest.raises(OutOfTime), time_limit(0.2, first_calls=4.0):
+            _first_call_and(10)
+    finally:
+        tell_first_calls(lambda begins: None)
+    assert told == [True, False] * 4
+    with first_call():  # no limit is at work: nothing to stop
+        pass
+
+
+def _first_call_and(seconds: float) -> None:
+    with first_call():
+        time.sleep(0.25)
+    time.sleep(seconds)
+
+
+def test_threads_that_end_are_not_told() -> None:
+    output, stay = Output(), threading.Event()
+    with output.watched():
+        threading.Thread(target=stay.wait, name="stays").start()
+        passing = threading.Thread(target=lambda: None, name="ends")
+        passing.start()
+        passing.join()
+    stay.set()
+    assert output.told().threads == ("stays",)

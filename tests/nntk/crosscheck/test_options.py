@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nntk.crosscheck import CHECKS, PROFILES, read_expected_failures
-from nntk.crosscheck.options import DEFAULT_RTOL, effort_of, rtol_of, select
+from nntk.crosscheck.options import DEFAULT_RTOL, covers, effort_of, form_of, residual_of, rtol_of, select
 from nntk_proofs_checks import Effort
 from nntk_reference import InputError
 
@@ -16,6 +16,7 @@ from nntk_reference import InputError
     ("text", "words"),
     [
         ("step-matches", "without a reason"),
+        ("step-matches: error:", "without a reason"),
         ("stepmatches: why", "did you mean 'step-matches'"),
         ("step-matches: a\nstep-matches: b", "again"),
         (b"\xff\xfe", "a file of lines"),
@@ -41,9 +42,32 @@ def test_effort_by_name_or_as_it_is() -> None:
 
 
 def test_rtol_belongs_to_the_approximate_profile() -> None:
-    assert rtol_of(None, PROFILES["exact-newton"]) is None
-    assert rtol_of(None, PROFILES["approximate-newton"]) == DEFAULT_RTOL
-    assert rtol_of(0.5, PROFILES["approximate-newton"]) == 0.5
+    approximate = PROFILES["approximate-newton"]
+    assert rtol_of(None, None, PROFILES["exact-newton"]) is None
+    assert rtol_of(None, None, approximate) == DEFAULT_RTOL
+    assert rtol_of(0.5, None, approximate) == 0.5
+
+
+def test_a_residual_takes_the_place_of_the_default_rtol() -> None:
+    approximate = PROFILES["approximate-newton"]
+    assert rtol_of(None, 1e-6, approximate) is None
+    assert rtol_of(0.5, 1e-6, approximate) == 0.5
+    assert residual_of(1e-6, approximate) == 1e-6
+    assert residual_of(None, approximate) is None
+    for value, profile in ((1e-6, "exact-newton"), (1.0, "approximate-newton"), (0.0, "approximate-newton")):
+        with pytest.raises(InputError, match=r"^residual: "):
+            residual_of(value, PROFILES[profile])
+
+
+def test_forms_by_name() -> None:
+    assert [form_of(form) for form in (None, "torch", "object", "function")] == [None, "torch", "object", "function"]
+    with pytest.raises(InputError, match="form: expected one of torch, object, function, got 'objekt'"):
+        form_of("objekt")
+
+
+def test_errors_are_expected_only_where_the_reason_says_so() -> None:
+    found = read_expected_failures({"cost": "error: out of memory", "scheduler": "an error: by design"})
+    assert {id: covers(reason) for id, reason in found.items()} == {"cost": True, "scheduler": False}
 
 
 def test_a_reason_for_each_check_that_is_not_run() -> None:

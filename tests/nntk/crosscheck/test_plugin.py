@@ -200,6 +200,27 @@ def test_expected_failures_are_strict(pytester: pytest.Pytester) -> None:
     assert found["nntk.tests.nntk.optimizers:right_dense.cost"] == "informative"
 
 
+def test_errors_are_expected_only_where_the_reason_says_so(pytester: pytest.Pytester) -> None:
+    (pytester.path / "known.txt").write_text("precision: to be done\ntrajectory: error: to be done\n")
+    (pytester.path / "unfinished.py").write_text("def step(theta, X, y, damping, problem):\n    raise NotImplementedError\n")
+    args = ("--nntk-optimizer", "unfinished:step", *QUICK, "--nntk-xfail", "known.txt", "-k", "precision or trajectory")
+    result = pytester.runpytest_inprocess(*args)
+    result.assert_outcomes(failed=1, xfailed=1)
+    result.stdout.fnmatch_lines(["*_ precision of unfinished:step _*", "error: NotImplementedError", "error: precision"])
+
+
+def test_findings_about_behaviour_fail_where_that_is_asked_for(pytester: pytest.Pytester) -> None:
+    args = (*given("passes_nan_on"), *QUICK, "-k", "non-finite")
+    pytester.runpytest_inprocess(*args).assert_outcomes(xfailed=1)
+    pytester.runpytest_inprocess(*args, "--nntk-strict").assert_outcomes(failed=1)
+
+
+def test_a_form_that_is_given_reaches_the_optimizer(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess(*given("right_dense"), *QUICK, "--nntk-form", "function")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*expected step(theta, X, y, damping, problem), got tests.nntk.optimizers:right_dense*"])
+
+
 def test_two_processes(pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
     pytester.makepyfile(

@@ -129,7 +129,8 @@ def crosschecked(optimizer: str, *options: str, stop: str = "") -> Callable[[pyt
             patch.setattr(nntk.crosscheck.battery, "CHECKS", {**CHECKS, stop: replace(CHECKS[stop], examine=interrupt)})
             patch.setattr(nntk.crosscheck.options, "CHECKS", nntk.crosscheck.battery.CHECKS)
         only = "step-matches,damping-honoured,scheduler,deterministic"
-        return ["crosscheck", f"tests.nntk.optimizers:{optimizer}", "--quick", "--only", only, *options]
+        place = ["--in-process"] if stop else []  # where the check is replaced
+        return ["crosscheck", f"tests.nntk.optimizers:{optimizer}", "--quick", "--only", only, *place, *options]
 
     return prepare
 
