@@ -1,4 +1,4 @@
-"""Explanations by a part of the matrix: the residual term's share, blocks of JᵀJ and S, neurons, damping by tensor, eigenvalues."""
+"""Explanations by a part of the matrix: the share of S, blocks of JᵀJ and S, neurons, damping by tensor, eigenvalues."""
 
 from __future__ import annotations
 
@@ -103,12 +103,11 @@ def _which_neurons(seen: Sequence[Observation], counts: Sequence[float]) -> str:
 
 @explanation("neuron-left-out", "Newton,", together=_which_neurons)
 def neuron_left_out(seen: Observation) -> Iterator[Prediction]:
-    """One neuron, or the last few: out of the matrix, or only not moved. The value: how many first ones are in; negative: move."""
+    """One neuron, or the last few: out of the matrix, or only not moved. The value says how many are in, or, negative, move."""
     A, g = damped(seen.point.hessian, seen), seen.point.gradient
     whole, (N, D) = solved(A, -g), seen.point.theta.shape
-    which = [
-        (slice(k, N), float(k), f"the last {N - k} of {N} neurons" if N - k > 1 else "the last neuron") for k in range(1, N)
-    ]
+    which = [(slice(N - 1, N), N - 1.0, "the last neuron")]
+    which += [(slice(k, N), float(k), f"the last {N - k} of {N} neurons") for k in range(N - 2, 0, -1)]
     which += [(slice(i, i + 1), math.nan, f"neuron {i + 1} of {N}") for i in range(N - 1)]
     for out, value, words in which:
         rest = np.ones((N, D), bool)

@@ -1,4 +1,4 @@
-"""Explanations by the problem: which data points enter with which weight, and numbers of it that are written into the optimizer."""
+"""Explanations by the problem: the weight of each data point, numbers written into the optimizer, terms that are added."""
 
 from __future__ import annotations
 

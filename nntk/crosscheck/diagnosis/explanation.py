@@ -40,7 +40,7 @@ class Observation:
     """A step Δ (P,) seen at a point, with the observations before it in the same run, oldest first.
 
     evaluations  the calls of the closure in it; 0 where that cannot be counted.
-    again        the same step of a fresh optimizer from the same start, with the global generators elsewhere; None if not taken.
+    again        the step of another fresh optimizer from the same start, the global generators elsewhere; None if not taken.
     """
 
     point: Point

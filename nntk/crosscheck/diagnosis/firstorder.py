@@ -75,7 +75,7 @@ def _size(values: Array) -> float:
 
 @explanation("adafactor", "Adafactor's first step,", fitted=1)
 def adafactor(seen: Observation) -> Iterator[Prediction]:
-    """The gradient over the root of the product of its row and column means, each tensor times its own size: a rate is fitted."""
+    """The gradient over the root of its row means times its column means, each tensor times its own size: a rate is fitted."""
     updates = []
     for g, theta in zip(*_tensors(seen), strict=True):
         with np.errstate(all="ignore"):
@@ -109,7 +109,7 @@ def _newton_schulz(G: Array, steps: int = 5) -> Array:
 
 @explanation("muon", "Muon's first step,", fitted=3)
 def muon(seen: Observation) -> Iterator[Prediction]:
-    """w by the gradient made orthogonal, c and η by the gradient or its sign (as of Adam), or not at all."""
+    """The gradient of w made orthogonal; c and η by the gradient or its sign (as of Adam), or not at all."""
     (c, w, eta), _ = _tensors(seen)
     none_w = np.zeros_like(w)
     for name, turned in (("UVᵀ of the gradient", _orthogonal(w)), ("Newton–Schulz of the gradient", _newton_schulz(w))):
