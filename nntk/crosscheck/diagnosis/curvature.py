@@ -175,7 +175,7 @@ explanation("cg-gauss-newton", "CG on JᵀJ/M + γ_N I")(conjugate_gradients(gau
 
 @explanation("krylov", "a solve with H + γ_N I that was not finished:", fitted=3)
 def krylov(seen: Observation) -> Iterator[Prediction]:
-    """In span{g, Ag, …, Aᵏ⁻¹g}, k well below where that ends, as MINRES, GMRES and others leave it: to rounding or not at all."""
+    """In span{g, Ag, …, Aᵏ⁻¹g}, k well below where that ends, as MINRES or GMRES leave it: to rounding or not at all."""
     A, g, size = damped(hessian(seen), seen), seen.point.gradient, float(np.linalg.norm(seen.step))
     basis = [g / (float(np.linalg.norm(g)) or 1.0)]
     first, rest = 0, seen.step - basis[0] * float(basis[0] @ seen.step)

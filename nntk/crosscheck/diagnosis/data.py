@@ -30,7 +30,7 @@ def _which_points(seen: Sequence[Observation], counts: Sequence[float]) -> str:
     """Which of the points enter, by how many first ones do; negative: averaged over all."""
     M = [len(one.point.objective.y) for one in seen]
     kept = [int(abs(count)) for count in counts]
-    note = ", averaged over all" if counts[0] < 0 else ""
+    note = ", averaged over all" if min(counts) < 0 else ""
     missing = {m - k for m, k in zip(M, kept, strict=True)}
     if len(set(kept)) == 1 and len(set(M)) > 1:
         return f"on the first {kept[0]} data points (a batch){note}"
@@ -47,7 +47,7 @@ def _which_points(seen: Sequence[Observation], counts: Sequence[float]) -> str:
 def data_subset(seen: Observation) -> Iterator[Prediction]:
     M = len(seen.point.objective.y)
     index = np.arange(M)
-    chosen = [(1.0 * (index < k), f"on the first {k} of {M} data points (a batch)", float(k)) for k in range(1, M - 1)]
+    chosen = [(1.0 * (index < k), f"on the first {k} of {M} data points (a batch)", float(k)) for k in (*range(1, M - 1), M)]
     chosen += [(1.0 * (index != m), f"data point {m + 1} of {M} left out", M - 1.0 if m == M - 1 else math.nan) for m in index]
     chosen += [(1.0 + (index == m), f"data point {m + 1} of {M} counted twice", math.nan) for m in index]
     for weights, words, value in chosen:

@@ -25,6 +25,12 @@ def gradient(seen: Observation) -> Iterator[Prediction]:
     yield Prediction(-seen.point.gradient)
 
 
+@explanation("gradient-over-damping", "a gradient step over the damping")
+def gradient_over_damping(seen: Observation) -> Iterator[Prediction]:
+    """As Newton's method without the Hessian, or where it is given up."""
+    yield Prediction(-seen.point.gradient / seen.point.objective.damping)
+
+
 def sign(seen: Observation) -> Iterator[Prediction]:
     yield Prediction(-np.sign(seen.point.gradient))
 
@@ -152,7 +158,7 @@ def soap(seen: Observation) -> Iterator[Prediction]:
     yield Prediction(step, f"the sign of the gradient in the eigenbasis of its Gram matrices, times {told_apart(float(rate))}")
 
 
-_MOST_SIGNS = 15
+_MOST_SIGNS = 16
 
 
 @explanation("adahessian", "AdaHessian's first step,", fitted=1)

@@ -148,20 +148,19 @@ def _schedule(seen: Sequence[Observation], r: Array) -> str:
 def rate_words(seen: Sequence[Observation], factors: Sequence[float]) -> str:
     """Which step sizes: one, a bound on the norm, or how they vary."""
     values, lengths = np.asarray(factors), np.array([float(np.linalg.norm(one.step)) for one in seen])
+    calls = max(one.evaluations for one in seen)
+    several = f", with up to {calls} evaluations of the loss in one step" if calls > 1 else ""
     if same(factors, seen):
-        return f"times {told_apart(float(values[0]))} (step size)"
+        return f"times {told_apart(float(values[0]))} (step size{several})"
     less = values < 1 - _bars(seen)
     bounded = [one for one, short in zip(seen, less, strict=True) if short]
     rest_whole = same([1.0, *values[~less]], [seen[0], *[one for one, short in zip(seen, less, strict=True) if not short]])
     if len(bounded) > 1 and rest_whole and same(list(lengths[less]), bounded):
-        return f"with its norm clipped to {lengths[less][0]:.4g} (step size {', '.join(_few(values))})"
-    calls = max(one.evaluations for one in seen)
-    search = (
-        f"a line search, with up to {calls} evaluations of the loss in one step" if calls > 1 else "a line search or a bound"
-    )
-    return f"times a step size that varies: {', '.join(_few(values))} ({search})"
+        return f"with its norm clipped to {lengths[less][0]:.4g} (step size {', '.join(_few(seen, values))})"
+    return f"times a step size that varies: {', '.join(_few(seen, values))} (a line search{several or ' or a bound'})"
 
 
-def _few(values: Array) -> list[str]:
-    shown = list(dict.fromkeys(told_apart(float(value)) for value in values))
+def _few(seen: Sequence[Observation], values: Array) -> list[str]:
+    whole = np.where(np.abs(values - 1) <= _bars(seen), 1.0, values)
+    shown = list(dict.fromkeys(told_apart(float(value)) for value in whole))
     return shown[:4] + (["…"] if len(shown) > 4 else [])

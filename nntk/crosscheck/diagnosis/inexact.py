@@ -11,7 +11,11 @@ from nntk.crosscheck.case import solved
 from nntk.crosscheck.diagnosis.explanation import Observation
 from nntk_reference.arithmetic import Array
 
-__all__ = ["Repeated", "angles", "inexact", "repeated"]
+__all__ = ["LARGE", "Repeated", "angles", "inexact", "repeated"]
+
+
+LARGE = 0.3
+"""Beyond this relative error a step is not called another one but for something."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Repeated:
 
     def explains(self, error: float) -> bool:
         """Can an error of this size be noise?"""
-        return self.seen and self.noise is not None and error <= 10 * self.noise
+        return self.seen and self.noise is not None and error <= min(10 * self.noise, LARGE)
 
 
 def repeated(observations: Sequence[Observation]) -> Repeated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -195,7 +196,7 @@ def _quasi_newton(seen: Observation) -> Iterator[Prediction]:
         for start in _STARTS:
             inverse = np.eye(len(g)) / (seen.point.objective.damping if start == _STARTS[2] else 1.0)
             updated = False
-            for old, new in zip(run, run[1:], strict=False):
+            for old, new in pairwise(run):
                 s, y = old.step, new.point.gradient - old.point.gradient
                 if start == _STARTS[1] and not updated and float(s @ y) > 0:
                     inverse = inverse * (float(s @ y) / float(y @ y))
@@ -219,7 +220,7 @@ def scaled_quasi_newton(seen: Observation) -> Iterator[Prediction]:
 
 @explanation("lbfgs", "L-BFGS,")
 def lbfgs(seen: Observation) -> Iterator[Prediction]:
-    """As torch.optim.LBFGS without a line search: the first step is -g min(1, 1/|g|₁); as many steps in a call as evaluations."""
+    """As torch.optim.LBFGS without a line search: the first step is -g min(1, 1/|g|₁); a step for each evaluation in a call."""
     inner = max(seen.evaluations, 1)
     if inner > 25:
         return

@@ -10,16 +10,18 @@ from typing import NamedTuple
 import numpy as np
 
 from nntk.crosscheck.diagnosis.explanation import Explanation, Observation
-from nntk.crosscheck.diagnosis.inexact import angles, inexact, repeated
+from nntk.crosscheck.diagnosis.inexact import LARGE, angles, inexact, repeated
 from nntk.crosscheck.diagnosis.registry import EXPLANATIONS
 
 __all__ = ["VAGUE", "Diagnosis", "explain"]
 
 VAGUE = 0.1
-"""A step whose limit is above this tells nothing of what it is."""
+"""A limit above this judges nothing."""
+_TELLING = 0.01
+"""A step whose limit is above this tells nothing of what it is, unless it is the exact one."""
 _NEAR = 0.05
-_RELATED = 0.3
-"""Beyond this relative error the nearest entry of the catalogue is not worth a name."""
+_BETTER = 10.0
+"""So much less than the exact step must an entry leave unexplained to be named beside it, where neither does to rounding."""
 
 
 @dataclass(frozen=True)
@@ -91,28 +93,31 @@ class _Table:
 
 def explain(group: str, observations: Sequence[Observation], first: Sequence[str] = ()) -> Diagnosis:
     """The simplest explanation of all the steps that is as good as the best. Entries of `first` are tried before the others."""
-    seen = [one for one in observations if one.limit <= VAGUE] or list(observations)
+    seen = [one for one in observations if one.limit <= _TELLING] or list(observations)
     table, count, everything = _Table(seen), len(observations), range(len(seen))
     exact, *others = sorted(EXPLANATIONS, key=lambda entry: (entry.id != "newton", entry.id not in first, entry.fitted))
     near = all(table.fit(exact, k).error <= 10 * _floor(exact, seen[k]) for k in everything)
-    for entry in [exact] if near else [exact, *others]:
+    for entry in [exact] if near or seen[0].limit > _TELLING else [exact, *others]:
         if table.explains(entry):
             error = table.worst(entry)
             return Diagnosis(group, entry.id, f"{table.sentence(entry, everything)}, to {error:.1e}", error, True, count)
+    if not near and seen[0].limit > _TELLING:
+        return Diagnosis(group, "unknown", f"rounding alone may change these steps by {seen[0].limit:.2g}", None, False, count)
     if not near and (mixed := _mixture(group, table, exact, count)) is not None:
         return mixed
     best = min(map(table.worst, EXPLANATIONS)) if not near else table.worst(exact)
     chosen = next(entry for entry in EXPLANATIONS if table.worst(entry) <= 3 * best)
-    error, again = table.worst(chosen), repeated(seen)
-    if table.worst(exact) <= 3 * best or again.explains(table.worst(exact)):
-        error = table.worst(exact)
-        if error < _NEAR or again.explains(error):
-            return Diagnosis(group, *inexact(seen, error, again), error, False, count)
+    off, again = table.worst(exact), repeated(seen)
+    if (off < _NEAR and off <= _BETTER * best) or again.explains(off):
+        return Diagnosis(group, *inexact(seen, off, again), off, False, count)
+    error = table.worst(chosen)
     words = table.sentence(chosen, everything)
     if error < _NEAR:
         told = f"nearest: {words}, but for a relative error of {error:.2g}{again.words}"
         return Diagnosis(group, chosen.id, told, error, False, count)
-    named = f"; nearest in the catalogue: {words} (relative error {error:.2g})" if error < _RELATED else ""
+    if chosen is exact:
+        return Diagnosis(group, "unknown", f"{angles(seen)}{again.words}", error, False, count)
+    named = f"; nearest in the catalogue: {words} (relative error {error:.2g})" if error < LARGE else ""
     return Diagnosis(group, "unknown", f"{angles(seen)}{again.words}{named}", error, False, count)
 
 

@@ -25,12 +25,13 @@ _MANY = ((3, 2, 14), (4, 2, 18), (5, 1, 20))
 _FEW = ((4, 2, 5), (6, 2, 4), (5, 2, 7))
 _BETAS = (0.75, 0.9, 0.6)
 _LONGEST = 1e6
+"""A run ends with a step of this length."""
 _PARAMETERS, _STEPS = 120, 12
 """Failing cases of more parameters are not explained, and of longer runs the last steps."""
 
 
 class _Seen(NamedTuple):
-    """The steps of one run that can be explained, whether one of all is not the profile's, and why it ended early, if it did."""
+    """The steps of one run that can be explained, whether one of all is not the profile's, and why it ended early or ""."""
 
     steps: list[Observation]
     wrong: bool
@@ -71,7 +72,7 @@ def _group(setting: Setting, group: str, cases: Sequence[Case], steps: int, know
     refusal, wrong = next((run.refusal for run in runs if run.refusal), ""), any(run.wrong for run in runs)
     if not seen:
         words = f"refused: {refusal}" if refusal else "no finite step"
-        return Diagnosis(group, "refused" if refusal else "unknown", words, None, False, 0, wrong)
+        return Diagnosis(group, "refused" if refusal else "unknown", words, 0.0, bool(refusal), 0, wrong)
     told = replace(explain(group, seen, known), refuses=wrong)
     return replace(told, words=f"{told.words}; refused elsewhere: {refusal}") if refusal else told
 
@@ -90,10 +91,12 @@ def _observed(setting: Setting, at: Case, steps: int) -> _Seen:
                 step = (session.theta - before).reshape(-1)
             off = _wrong(setting, here, step)
             wrong = wrong or off
-            if not np.isfinite(step).all() or np.linalg.norm(step) > _LONGEST:
+            if not np.isfinite(step).all():
                 break
             again = _again(setting, at) if off and not run else None
             run.append(Observation(here.start, step, tuple(run), setting.dtype, calls, again))
+            if np.linalg.norm(step) > _LONGEST:
+                break
     except SubjectError as error:
         refusal = str(error)
     return _Seen(run, wrong, refusal)

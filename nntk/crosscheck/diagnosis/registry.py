@@ -27,6 +27,7 @@ ORDER = (
     "residual-term-only",
     "zero",
     "gradient",
+    "gradient-over-damping",
     "levenberg-marquardt",
     "scaled-damping",
     "marquardt-newton",
