@@ -1053,7 +1053,7 @@ NAMED = {
             first_steps("divided by 10 in place of M: hard-coded"),
             point=weighted(lambda M: torch.ones(M).double() / 10),
         ),
-        named("no_damping_on_eta", everywhere("1 on c, 1 on w, 0 on η"), point=on_tensors(1, 1, 0)),
+        named("no_damping_on_eta", first_steps("1 on c, 1 on w, 0 on η"), point=on_tensors(1, 1, 0)),
         named("damping_by_tensor", everywhere("1 on c, 2 on w, 0.5 on η"), point=on_tensors(1, 2, 0.5)),
         named("adaptive_damping", {"consecutive": "multiplied by 0.7 every step"}, point=scheduled(0.7, 1)),
         named("damping_by_period", {"consecutive": "multiplied by 2 every 2 steps"}, point=scheduled(2.0, 2)),
@@ -1105,7 +1105,7 @@ NAMED = {
         Named(
             "lbfgs_1",
             lambda model, X, y, damping: torch.optim.LBFGS(model.parameters(), max_iter=1),
-            {"indefinite": "l-bfgs, one step in a call", "consecutive": "l-bfgs, one step in a call"},
+            {"consecutive": "l-bfgs, one step in a call"},
         ),
         Named(
             "lbfgs_20",

@@ -163,7 +163,7 @@ def _floored(seen: Observation, values: Array) -> Iterator[Prediction]:
         exact = -along / sorted_values
     if np.isfinite(exact).all():
         yield Prediction(vectors[:, order] @ exact, "set to at least what all of them are", 0.0)
-    for k in range(1, len(values) + 1):
+    for k in range(1, len(values)):
         size = float(along[:k] @ along[:k])
         inverse = -float(along[:k] @ moved[:k]) / size if size else math.nan
         if not inverse > 0 or 1 / inverse < sorted_values[k - 1]:

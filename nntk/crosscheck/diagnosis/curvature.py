@@ -176,6 +176,8 @@ explanation("cg-gauss-newton", "CG on JᵀJ/M + γ_N I")(conjugate_gradients(gau
 @explanation("krylov", "a solve with H + γ_N I that was not finished:", fitted=3)
 def krylov(seen: Observation) -> Iterator[Prediction]:
     """In span{g, Ag, …, Aᵏ⁻¹g}, k well below where that ends, as MINRES or GMRES leave it: to rounding or not at all."""
+    if seen.point.newton.error(seen.step) <= 10 * seen.limit:
+        return
     A, g, size = damped(hessian(seen), seen), seen.point.gradient, float(np.linalg.norm(seen.step))
     basis = [g / (float(np.linalg.norm(g)) or 1.0)]
     first, rest = 0, seen.step - basis[0] * float(basis[0] @ seen.step)
@@ -191,8 +193,8 @@ def krylov(seen: Observation) -> Iterator[Prediction]:
             break
         basis.append(image / left)
         rest = rest - basis[-1] * float(basis[-1] @ rest)
-    if 0 < first <= len(basis) - 2:
+    if 1 < first <= len(basis) - 2:
         inside = np.array(basis[:first])
         residual = float(np.linalg.norm(A @ seen.step + g) / np.linalg.norm(g))
-        words = f"after {first} iteration{'s' if first > 1 else ''} at most, residual {residual:.2g}"
+        words = f"after {first} iterations at most, residual {residual:.2g}"
         yield Prediction(inside.T @ (inside @ seen.step), words)

@@ -24,7 +24,7 @@ def _age_words(seen: Sequence[Observation], ages: Sequence[float]) -> str:
     """How old the curvature is: k steps, the first one, or computed anew every p steps."""
     steps, old = [len(one.earlier) for one in seen], [int(age) for age in ages]
     most = max(old)
-    if all(age == step for age, step in zip(old, steps, strict=True)):
+    if most > 1 and all(age == step for age, step in zip(old, steps, strict=True)):
         return "with the curvature of the first step in all steps"
     if all(age == min(step, most) for age, step in zip(old, steps, strict=True)):
         return f"with the curvature of {_steps(most)} before (it lags)"

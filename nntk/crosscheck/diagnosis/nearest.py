@@ -18,7 +18,9 @@ __all__ = ["VAGUE", "Diagnosis", "explain"]
 VAGUE = 0.1
 """A limit above this judges nothing."""
 _TELLING = 0.01
-"""A step whose limit is above this tells nothing of what it is, unless it is the exact one."""
+"""A step whose limit is above this tells nothing of what it is, unless it is a prescribed one."""
+_PRESCRIBED = ("newton", "gauss-newton")
+"""The steps that have a limit of their own."""
 _NEAR = 0.05
 _BETTER = 10.0
 """So much less than the exact step must an entry leave unexplained to be named beside it, where neither does to rounding."""
@@ -96,12 +98,14 @@ def explain(group: str, observations: Sequence[Observation], first: Sequence[str
     seen = [one for one in observations if one.limit <= _TELLING] or list(observations)
     table, count, everything = _Table(seen), len(observations), range(len(seen))
     exact, *others = sorted(EXPLANATIONS, key=lambda entry: (entry.id != "newton", entry.id not in first, entry.fitted))
+    telling = seen[0].limit <= _TELLING
     near = all(table.fit(exact, k).error <= 10 * _floor(exact, seen[k]) for k in everything)
-    for entry in [exact] if near or seen[0].limit > _TELLING else [exact, *others]:
+    prescribed = [entry for entry in others if entry.id in _PRESCRIBED]
+    for entry in [exact, *([] if near else others if telling else prescribed)]:
         if table.explains(entry):
             error = table.worst(entry)
             return Diagnosis(group, entry.id, f"{table.sentence(entry, everything)}, to {error:.1e}", error, True, count)
-    if not near and seen[0].limit > _TELLING:
+    if not near and not telling:
         return Diagnosis(group, "unknown", f"rounding alone may change these steps by {seen[0].limit:.2g}", None, False, count)
     if not near and (mixed := _mixture(group, table, exact, count)) is not None:
         return mixed
