@@ -1,4 +1,4 @@
-"""Optimizers that are right, wrong in one known way, or unfit for use: RIGHT, FAULTS and BAD, to try the cross-check on.
+"""Optimizers that are right, wrong in one known way, or unfit for use: RIGHT, FAULTS, NAMED and BAD, to try the cross-check on.
 
 All but those that wrap nntk_accelerated are written apart from it: the network as one formula on a flat vector, its derivatives
 by torch.func, dense matrices. `Dense` is the exact step, made of a few small functions; a fault replaces one of them.
@@ -10,8 +10,8 @@ from __future__ import annotations
 import random
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -328,8 +328,9 @@ def one_step_late(at: Point) -> Tensor:
     return at.damped(late)
 
 
-def clipped(at: Point, update: Tensor) -> Tensor:
-    return at.lr * update * min(1.0, 0.5 / float(update.norm()))
+def shortened(bound: float) -> Callable[[Point, Tensor], Tensor]:
+    """An update that is longer than the bound gets that length."""
+    return lambda at, update: at.lr * update * min(1.0, bound / float(update.norm()))
 
 
 def latched(at: Point, update: Tensor) -> Tensor:
@@ -387,6 +388,232 @@ class Unsettled(Dense):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         groups = [{"lr": self.defaults["lr"], **group} for group in state_dict["param_groups"]]
         super().load_state_dict({**state_dict, "param_groups": groups})
+
+
+# --- the catalogue's own pieces --------------------------------------------------------------------------------------------
+
+
+def gamma_power(power: Callable[[Point], float]) -> Callable[[Point], Point]:
+    """The damping asked for times a power of N."""
+    return with_damping(lambda at: at.damping * len(at.rows) ** power(at))
+
+
+def on_tensors(c: float, w: float, eta: float) -> Callable[[Point], Point]:
+    """A damping of its own on each of c, w and η."""
+    return with_damping(lambda at: at.damping * torch.tensor([c, w, eta]).to(at.theta)[at.tensor])
+
+
+def with_block(pair: tuple[int, int], share: float, term: str = "residual") -> Callable[[Point], Tensor]:
+    """Another share of the block of S, or of JᵀJ, between two of the tensors c (0), w (1) and η (2)."""
+
+    def matrix(at: Point) -> Tensor:
+        low, high = torch.minimum(at.tensor[:, None], at.tensor), torch.maximum(at.tensor[:, None], at.tensor)
+        part = at.hessian - at.gauss_newton if term == "residual" else at.gauss_newton
+        return at.damped(at.hessian + (share - 1) * part * ((low == pair[0]) & (high == pair[1])))
+
+    return matrix
+
+
+def without_bend(share: float) -> Callable[[Point], Tensor]:
+    """Another share of the terms of S with σ'', which are those between w and η."""
+
+    def matrix(at: Point) -> Tensor:
+        inner = (at.tensor[:, None] > 0) & (at.tensor > 0)
+        return at.damped(at.hessian + (share - 1) * (at.hessian - at.gauss_newton) * inner)
+
+    return matrix
+
+
+def floored(least: float, *, size: bool = False) -> Callable[[Point, Tensor, Tensor], Tensor]:
+    """Solve with the eigenvalues of the damped matrix, or their absolute values, set to at least a number."""
+
+    def solve(at: Point, A: Tensor, b: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(A)
+        values = values.abs() if size else values
+        return vectors @ (vectors.T @ b / values.clamp_min(least))
+
+    return solve
+
+
+def batch_weights(size: int) -> Callable[[int], Tensor]:
+    """The mean of the means of batches, of which the last may be smaller."""
+
+    def weights(M: int) -> Tensor:
+        batch = torch.arange(M) // size
+        return 1 / torch.bincount(batch)[batch].double() / (int(batch[-1]) + 1)
+
+    return weights
+
+
+def whole_batches(size: int) -> Callable[[int], Tensor]:
+    """The points that fill batches of a size; all of them where they fill none."""
+
+    def weights(M: int) -> Tensor:
+        kept = M // size * size or M
+        return (torch.arange(M) < kept).double() / kept
+
+    return weights
+
+
+def without_last_neurons(count: int) -> Callable[[Point, Tensor, Tensor], Tensor]:
+    def solve(at: Point, A: Tensor, b: Tensor) -> Tensor:
+        kept = (at.neuron < len(at.rows) - count).nonzero()[:, 0]
+        x = torch.zeros_like(b)
+        x[kept] = torch.linalg.solve(A[kept][:, kept], b[kept])
+        return x
+
+    return solve
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled(Point):
+    """The network with another factor than N^-β."""
+
+    factor: float = 1.0
+
+    def outputs(self, theta: Tensor) -> Tensor:
+        return self.factor * len(self.rows) ** self.beta * super().outputs(theta)
+
+
+def rescaled(factor: Callable[[Point], float]) -> Callable[[Point], Point]:
+    return lambda at: Rescaled(**{field.name: getattr(at, field.name) for field in fields(Point)}, factor=factor(at))
+
+
+def nesterov(at: Point, update: Tensor) -> Tensor:
+    at.memory["velocity"] = update + 0.3 * at.memory.get("velocity", 0)
+    return at.lr * (update + 0.3 * at.memory["velocity"])
+
+
+class Ahead(Dense):
+    """Nesterov's momentum as published: the derivatives are taken where the momentum leads to."""
+
+    def change(self, here: Point) -> Tensor:
+        momentum = 0.2 * self.memory.get("last", torch.zeros_like(here.theta))
+        there = replace(here, theta=here.theta + momentum)
+        self.memory["last"] = momentum + super().change(there)
+        return self.memory["last"]
+
+
+def trust_region(radius: float) -> Callable[[Point, Tensor, Tensor], Tensor]:
+    """The damping raised until the step is as short as the radius: bisection."""
+
+    def solve(at: Point, A: Tensor, b: Tensor) -> Tensor:
+        values, vectors = torch.linalg.eigh(A)
+        along = vectors.T @ b
+        low = max(0.0, -float(values[0])) * (1 + 1e-12)
+        high = low + float(b.norm()) / radius
+        if low == 0 and float((along / values).norm()) <= radius:
+            return vectors @ (along / values)
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (middle, high) if float((along / (values + middle)).norm()) > radius else (low, middle)
+        return vectors @ (along / (values + high))
+
+    return solve
+
+
+def lagging(steps: int) -> Callable[[Point], Tensor]:
+    """The Hessian of so many steps before."""
+
+    def matrix(at: Point) -> Tensor:
+        past = [*at.memory.get("past", []), at.hessian][-steps - 1 :]
+        at.memory["past"] = past
+        return at.damped(past[0])
+
+    return matrix
+
+
+def scheduled(factor: float, period: int) -> Callable[[Point], Point]:
+    """The damping times a factor every few steps."""
+    return with_damping(lambda at: at.damping * factor ** (at.memory["step"] // period))
+
+
+class Searching(Dense):
+    """Newton's direction, and the best of four step sizes by the closure's loss."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        here = self.point()
+        update, losses = super().change(here), {}
+        for size in (1.0, 0.5, 0.25, 1.5):
+            self.write((here.theta + size * update).view(here.rows.shape))
+            losses[size] = float(here.loss(here.theta + size * update) if closure is None else closure())
+        best = min(losses, key=lambda size: losses[size])
+        self.write((here.theta + best * update).view(here.rows.shape))
+        self.memory["step"] += 1
+        return None
+
+
+def quasi_newton(kind: str) -> Callable[[Point, Tensor], Tensor]:
+    """The inverse by BFGS or SR1 from the identity; the first step is the gradient's."""
+
+    def change(at: Point, update: Tensor) -> Tensor:
+        g, kept = at.gradient, at.memory
+        inverse = kept.get("inverse", torch.eye(len(g)).to(g))
+        if "s" in kept:
+            s, y = kept["s"], g - kept["g"]
+            if kind == "BFGS" and float(s @ y) > 0:
+                left = torch.eye(len(g)).to(g) - torch.outer(s, y) / (s @ y)
+                inverse = left @ inverse @ left.T + torch.outer(s, s) / (s @ y)
+            elif kind == "SR1":
+                rest = s - inverse @ y
+                inverse = inverse + torch.outer(rest, rest) / (rest @ y)
+        kept["inverse"], kept["s"], kept["g"] = inverse, -inverse @ g, g
+        return at.lr * kept["s"]
+
+    return change
+
+
+def torch_adafactor(model: ShallowNet, X: Tensor, y: Tensor, damping: float) -> torch.optim.Optimizer:
+    return torch.optim.Adafactor(model.parameters(), lr=0.01)
+
+
+def by_tensor(step: Callable[[Tensor, bool], Tensor]) -> Callable[[Point, Tensor], Tensor]:
+    """A first-order step, tensor by tensor: step(gradient, is it w)."""
+
+    def change(at: Point, update: Tensor) -> Tensor:
+        rows = at.gradient.view(at.rows.shape)
+        c, w, eta = step(rows[:, 0], False), step(rows[:, 1:-1], True), step(rows[:, -1], False)
+        return -at.lr * torch.cat([c[:, None], w, eta[:, None]], 1).reshape(-1)
+
+    return change
+
+
+def muon(g: Tensor, is_w: bool) -> Tensor:
+    """Newton and Schulz's iteration for w, signs for the rest."""
+    if not is_w:
+        return 1e-3 * g.sign()
+    X = (g.T if g.shape[0] > g.shape[1] else g) / g.norm()
+    for _ in range(5):
+        A = X @ X.T
+        X = 3.4445 * X + (-4.7750 * A + 2.0315 * A @ A) @ X
+    return 0.02 * (X.T if g.shape[0] > g.shape[1] else X)
+
+
+def power(A: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(A)
+    return vectors * values.clamp_min(1e-300) ** exponent @ vectors.T
+
+
+def shampoo(g: Tensor, is_w: bool) -> Tensor:
+    """Gradient by the roots of its Gram matrices, with ε = 1e-4."""
+    if not is_w:
+        return 0.1 * g / (g @ g + 1e-4).sqrt()
+    left, right = (power(A + 1e-4 * torch.eye(len(A)).to(A), -1 / 4) for A in (g @ g.T, g.T @ g))
+    return 0.1 * left @ g @ right
+
+
+def soap(g: Tensor, is_w: bool) -> Tensor:
+    """Adam's first step in the eigenbasis of the gradient's Gram matrices."""
+    if not is_w:
+        return 1e-3 * g.sign()
+    U, _, Vt = torch.linalg.svd(g, full_matrices=False)
+    return 1e-3 * U @ Vt
+
+
+def adahessian(at: Point, update: Tensor) -> Tensor:
+    signs = torch.randint(0, 2, (len(at.theta),)).to(at.theta) * 2 - 1
+    return -at.lr * 0.1 * at.gradient / (signs * (at.hessian @ signs)).abs()
 
 
 # --- as a function, in NumPy ---------------------------------------------------------------------------------------------
@@ -666,14 +893,14 @@ FAULTS = {
         ),
         Fault(
             "skipped_point",
-            dense(point=weighted(lambda M: (torch.arange(M) < M - 1) / max(M - 1, 1))),
+            dense(point=weighted(lambda M: (torch.arange(M) < M - 1).double() / max(M - 1, 1))),
             ("whole-data", "data-permutation", "step-matches"),
             "left out",
             note="the last",
         ),
         Fault(
             "mini_batch",
-            dense(point=weighted(lambda M: (torch.arange(M) < (M + 1) // 2) / ((M + 1) // 2))),
+            dense(point=weighted(lambda M: (torch.arange(M) < (M + 1) // 2).double() / ((M + 1) // 2))),
             ("whole-data", "data-permutation", "step-matches"),
             "batch",
             note="the first half; right for M = 1",
@@ -714,7 +941,7 @@ FAULTS = {
         Fault("momentum", dense(change=heavy_ball), ("trajectory",), "momentum", "0.1; the first step is exact"),
         Fault(
             "clipped_step",
-            dense(change=clipped),
+            dense(change=shortened(0.5)),
             ("no-silent-fallback", "step-matches"),
             "step size",
             "to norm 0.5; exact where the step is shorter",
@@ -772,6 +999,119 @@ FAULTS = {
         Fault("sets_threads", threads, ("no-side-effects",), note="one more, in the factory"),
         Fault("not_deterministic", dense(change=fresh_noise), ("deterministic", "step-matches"), note="relative 1e-9"),
         Fault("passes_nan_on", dense(guard=lambda values: None), ("non-finite",), note="exact on good data"),
+    )
+}
+
+
+# --- those of the catalogue ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Named:
+    """An optimizer of a known kind, and what the diagnosis has to say of it: {group: words}, of every group that is there."""
+
+    id: str
+    factory: Factory
+    says: Mapping[str, str]
+
+
+def first_steps(words: str) -> dict[str, str]:
+    return {"definite": words, "indefinite": words}
+
+
+def everywhere(words: str) -> dict[str, str]:
+    return {**first_steps(words), "consecutive": words}
+
+
+def named(id: str, says: Mapping[str, str], **pieces: Callable[..., Any]) -> Named:
+    return Named(id, dense(**pieces), says)
+
+
+NAMED = {
+    entry.id: entry
+    for entry in (
+        # another damping
+        named("gamma_for_gamma_n", first_steps("γ in place of γ_N"), point=gamma_power(lambda at: 2 * at.beta - 1)),
+        named(
+            "gamma_n_twice", first_steps("the power of N in γ_N enters twice"), point=gamma_power(lambda at: 1 - 2 * at.beta)
+        ),
+        named("gamma_times_n", first_steps("at N^1 times the damping"), point=gamma_power(lambda at: 1.0)),
+        named("gamma_over_root_n", first_steps("at N^-0.5 times the damping"), point=gamma_power(lambda at: -0.5)),
+        named(
+            "gamma_of_width_64",
+            first_steps("γ_N for a width of 64: hard-coded"),
+            point=with_damping(lambda at: at.damping * (64 / len(at.rows)) ** (1 - 2 * at.beta)),
+        ),
+        named("fixed_damping", first_steps("at the damping 0.3 whatever is asked for"), point=with_damping(lambda at: 0.3)),
+        named(
+            "m_minus_1",
+            first_steps("divided by M - 1 in place of M"),
+            point=weighted(lambda M: torch.ones(M).double() / max(M - 1, 1)),
+        ),
+        named(
+            "fixed_m",
+            first_steps("divided by 10 in place of M: hard-coded"),
+            point=weighted(lambda M: torch.ones(M).double() / 10),
+        ),
+        named("no_damping_on_eta", first_steps("1 on c, 1 on w, 0 on η"), point=on_tensors(1, 1, 0)),
+        named("damping_by_tensor", everywhere("1 on c, 2 on w, 0.5 on η"), point=on_tensors(1, 2, 0.5)),
+        named("adaptive_damping", {"consecutive": "multiplied by 0.7 every step"}, point=scheduled(0.7, 1)),
+        named("damping_by_period", {"consecutive": "multiplied by 2 every 2 steps"}, point=scheduled(2.0, 2)),
+        named("trust_region_02", first_steps("that keeps the step within 0.2"), solve=trust_region(0.2)),
+        # another network
+        named("beta_075", first_steps("β = 0.75 in place of"), point=rescaled(lambda at: len(at.rows) ** -0.75)),
+        named("width_16", first_steps("N = 16 in the factor"), point=rescaled(lambda at: 16**-at.beta)),
+        # another matrix
+        named("s_c_w_sign", first_steps("the block c-w of S with the wrong sign"), matrix=with_block((0, 1), -1)),
+        named("s_c_eta_missing", first_steps("without the block c-η of S"), matrix=with_block((0, 2), 0)),
+        named("s_w_w_missing", first_steps("without the block w-w of S"), matrix=with_block((1, 1), 0)),
+        named("s_w_eta_sign", first_steps("the block w-η of S with the wrong sign"), matrix=with_block((1, 2), -1)),
+        named("s_eta_eta_missing", first_steps("without the block η-η of S"), matrix=with_block((2, 2), 0)),
+        named("j_c_eta_missing", first_steps("without the block c-η of JᵀJ"), matrix=with_block((0, 2), 0, "gauss")),
+        named("j_w_w_twice", first_steps("twice the block w-w of JᵀJ"), matrix=with_block((1, 1), 2, "gauss")),
+        named("bend_missing", first_steps("without the terms with σ''"), matrix=without_bend(0)),
+        named("bend_sign", first_steps("the terms with σ'' (in S) with the wrong sign"), matrix=without_bend(-1)),
+        named("floored_001", {"indefinite": "set to at least 0.01"}, solve=floored(0.01)),
+        named("magnitudes_floored", {"indefinite": "absolute eigenvalues of H + γ_N I set to"}, solve=floored(0.05, size=True)),
+        # not all of the data or of the neurons
+        named("batch_means", first_steps("means of batch means: batches of 3"), point=weighted(batch_weights(3))),
+        named("tail_of_points", {"definite": "which fill no batch of 4, left out"}, point=weighted(whole_batches(4))),
+        named(
+            "last_two_points",
+            first_steps("the last 2 data points left out"),
+            point=weighted(lambda M: (torch.arange(M) < M - 2).double() / max(M - 2, 1)),
+        ),
+        named("last_two_neurons", first_steps("the last 2 neurons left out"), solve=without_last_neurons(2)),
+        # what was before
+        named("nesterov_03", {"consecutive": "nesterov momentum 0.3"}, change=nesterov),
+        Named("nesterov_ahead", Ahead, {"consecutive": "nesterov momentum 0.2, looking ahead"}),
+        named("lagging_2", {"consecutive": "curvature of 2 steps before (it lags)"}, matrix=lagging(2)),
+        named("lagging_3", {"consecutive": "curvature of 3 steps before (it lags)"}, matrix=lagging(3)),
+        named("bfgs", {"consecutive": "bfgs from the identity"}, change=quasi_newton("BFGS")),
+        named("sr1", {"consecutive": "sr1 from the identity"}, change=quasi_newton("SR1")),
+        # the step size
+        Named("searching", Searching, everywhere("with up to 4 evaluations of the loss in one step")),
+        named(
+            "clipped_norm",
+            first_steps("with its norm clipped to 0.05"),
+            change=shortened(0.05),
+        ),
+        # published first-order methods
+        Named("adafactor", torch_adafactor, first_steps("adafactor's first step")),
+        named("muon_w", first_steps("muon's first step"), change=by_tensor(muon)),
+        named("shampoo_all", first_steps("shampoo's first step, ε = 0.0001"), change=by_tensor(shampoo)),
+        named("soap_all", first_steps("soap's first step"), change=by_tensor(soap)),
+        named("adahessian_all", {"definite": "adahessian's first step"}, change=adahessian),
+        Named(
+            "lbfgs_1",
+            lambda model, X, y, damping: torch.optim.LBFGS(model.parameters(), max_iter=1),
+            {"consecutive": "l-bfgs, one step in a call"},
+        ),
+        Named(
+            "lbfgs_20",
+            lambda model, X, y, damping: torch.optim.LBFGS(model.parameters()),
+            first_steps("l-bfgs, 20 steps in a call"),
+        ),
     )
 }
 
@@ -873,7 +1213,7 @@ BAD = {
 
 def _publish() -> None:
     """Make each factory an attribute of this module, and let it know its name."""
-    for entry in (*RIGHT.values(), *FAULTS.values(), *BAD.values()):
+    for entry in (*RIGHT.values(), *FAULTS.values(), *NAMED.values(), *BAD.values()):
         if entry.id in globals():
             raise ValueError(f"two things are called {entry.id}")
         globals()[entry.id] = entry.factory

@@ -4,61 +4,120 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from nntk.crosscheck.case import Case
+from nntk.crosscheck.case import Case, case_at
 from nntk.crosscheck.cases import case, with_activations
+from nntk.crosscheck.checks.step import judged
 from nntk.crosscheck.diagnosis.explanation import Observation
-from nntk.crosscheck.diagnosis.nearest import Diagnosis, explain
-from nntk.crosscheck.setting import Setting
+from nntk.crosscheck.diagnosis.nearest import VAGUE, Diagnosis, explain
+from nntk.crosscheck.setting import Setting, seed_everything
 from nntk.crosscheck.subject import SubjectError
+from nntk_reference.arithmetic import Array
 
 __all__ = ["diagnose"]
 
-# With more points than parameters, so that matrices without damping can be told as well; and with fewer.
+# With more points than parameters, so that matrices without damping can be told as well; and with fewer. Sizes and β differ,
+# so that a number which is written into the optimizer shows.
 # Width, dim, points.
-_MANY = ((3, 2, 14), (4, 2, 18), (6, 1, 20))
+_MANY = ((3, 2, 14), (4, 2, 18), (5, 1, 20))
 _FEW = ((4, 2, 5), (6, 2, 4), (5, 2, 7))
+_BETAS = (0.75, 0.9, 0.6)
+_LONGEST = 1e6
+"""A run ends with a step of this length."""
+_PARAMETERS, _STEPS = 120, 12
+"""Failing cases of more parameters are not explained, and of longer runs the last steps."""
 
 
-def diagnose(setting: Setting) -> list[Diagnosis]:
-    """Observe first steps on three definite and three indefinite systems, and six in a row twice; explain each group."""
+class _Seen(NamedTuple):
+    """The steps of one run that can be explained, whether one of all is not the profile's, and why it ended early or ""."""
+
+    steps: list[Observation]
+    wrong: bool
+    refusal: str
+
+
+def diagnose(setting: Setting, failures: Sequence[tuple[str, Case, int]] = ()) -> list[Diagnosis]:
+    """Observe first steps on three definite and three indefinite systems, and six in a row twice; explain each group.
+
+    Of `failures`, (id of a failed check, its smallest failing case, steps), each is observed and explained as well.
+    """
     found = []
     plan = (("definite", ["definite"] * 3, _MANY), ("indefinite", ["indefinite", "ascent", "ascent"], _FEW))
     for group, kinds, sizes in plan:
-        rows = zip(kinds, with_activations(sizes), strict=True)
-        cases = [case(kind, *row, seed=setting.seed, dtype=setting.dtype) for kind, row in rows]
-        found.append(_group(setting, group, cases, 1))
+        rows = zip(kinds, with_activations(sizes), _BETAS, strict=True)
+        cases = [case(kind, *row, seed=setting.seed, dtype=setting.dtype, beta=beta) for kind, row, beta in rows]
+        found.append(_group(setting, group, cases, 1, ()))
     cases = [case("definite", *row, seed=setting.seed + 1, dtype=setting.dtype) for row in with_activations(_FEW[:2])]
-    found.append(_group(setting, "consecutive", cases, 6))
+    found.append(_group(setting, "consecutive", cases, 6, ()))
+    known = [one.id for one in found]
+    told: dict[tuple[int, int], Diagnosis] = {}
+    for name, at, steps in failures:
+        if at.theta.size > _PARAMETERS or not _finite(at):
+            continue
+        if (same := (id(at), steps)) not in told:
+            told[same] = _group(setting, name, [at], steps, known)
+        found.append(replace(told[same], group=name))
     return found
 
 
-def _group(setting: Setting, group: str, cases: Sequence[Case], steps: int) -> Diagnosis:
-    seen: list[Observation] = []
-    refusal = ""
-    for at in cases:
-        try:
-            seen += _observed(setting, at, steps)
-        except SubjectError as error:
-            refusal = refusal or str(error)
+def _finite(at: Case) -> bool:
+    return all(bool(np.isfinite(values).all()) for values in (at.objective.X, at.objective.y, at.theta))
+
+
+def _group(setting: Setting, group: str, cases: Sequence[Case], steps: int, known: Sequence[str]) -> Diagnosis:
+    runs = [_observed(setting, at, steps) for at in cases]
+    seen = [one for run in runs for one in run.steps[-_STEPS:]]
+    refusal, wrong = next((run.refusal for run in runs if run.refusal), ""), any(run.wrong for run in runs)
     if not seen:
-        return Diagnosis(group, "refused", f"refused: {refusal}" if refusal else "no finite step", 0.0, bool(refusal), 0)
-    told = explain(group, seen)
+        words = f"refused: {refusal}" if refusal else "no finite step"
+        return Diagnosis(group, "refused" if refusal else "unknown", words, 0.0, bool(refusal), 0, wrong)
+    told = replace(explain(group, seen, known), refuses=wrong)
     return replace(told, words=f"{told.words}; refused elsewhere: {refusal}") if refusal else told
 
 
-def _observed(setting: Setting, at: Case, steps: int) -> list[Observation]:
-    session = setting.start(at)
+def _observed(setting: Setting, at: Case, steps: int) -> _Seen:
     run: list[Observation] = []
-    for _ in range(steps):
-        before, calls = session.theta, getattr(session, "closure_calls", 0)
+    wrong, refusal = False, ""
+    try:
+        session = setting.start(at)
+        for _ in range(steps):
+            before, calls = session.theta, getattr(session, "closure_calls", 0)
+            session.step()
+            calls = getattr(session, "closure_calls", 0) - calls
+            here = case_at(at.objective, before, at.source)
+            with np.errstate(all="ignore"):
+                step = (session.theta - before).reshape(-1)
+            off = _wrong(setting, here, step)
+            wrong = wrong or off
+            if not np.isfinite(step).all():
+                break
+            again = _again(setting, at) if off and not run else None
+            run.append(Observation(here.start, step, tuple(run), setting.dtype, calls, again))
+            if np.linalg.norm(step) > _LONGEST:
+                break
+    except SubjectError as error:
+        refusal = str(error)
+    return _Seen(run, wrong, refusal)
+
+
+def _wrong(setting: Setting, here: Case, step: Array) -> bool:
+    """Is it not the step that the profile prescribes, where it prescribes one and rounding lets that be told?"""
+    if setting.profile.target is None or not setting.limit(setting.target(here.start)) <= VAGUE:
+        return False
+    return not np.isfinite(step).all() or judged(setting, here, step).ratio > 1
+
+
+def _again(setting: Setting, at: Case) -> Array | None:
+    """The first step of a fresh optimizer, with the global random generators elsewhere; None where it ends in an error."""
+    try:
+        seed_everything(1)
+        session = setting.subject.start(at, setting.dtype, setting.device)
         session.step()
-        calls = getattr(session, "closure_calls", 0) - calls
-        with np.errstate(all="ignore"):
-            step = (session.theta - before).reshape(-1)
-        if not np.isfinite(step).all() or np.linalg.norm(step) > 1e6:
-            break
-        run.append(Observation(at.objective.at(before), step, tuple(run), setting.dtype, calls))
-    return run
+    except SubjectError:
+        return None
+    with np.errstate(all="ignore"):
+        step = (session.theta - at.theta).reshape(-1)
+    return step if np.isfinite(step).all() else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nntk.crosscheck.diagnosis import curvature, others
+from nntk.crosscheck.diagnosis import blocks, curvature, data, firstorder, memory
 from nntk.crosscheck.diagnosis.explanation import REGISTERED
 
 __all__ = ["EXPLANATIONS", "MODULES", "ORDER"]
 
-MODULES = (curvature, others)
+MODULES = (curvature, blocks, data, memory, firstorder)
 """Where explanations are defined: importing a module registers its own."""
 
 ORDER = (
@@ -22,31 +22,49 @@ ORDER = (
     "per-neuron-gauss-newton",
     "saddle-free",
     "clipped-eigenvalues",
+    "flipped-spectrum",
     "empirical-fisher",
     "residual-term-only",
     "zero",
     "gradient",
+    "gradient-over-damping",
     "levenberg-marquardt",
     "scaled-damping",
     "marquardt-newton",
     "coupling-dropped",
     "neuron-left-out",
     "data-subset",
+    "batch-means",
+    "batch-sums",
     "stale",
+    "stale-gradient",
+    "single-precision-data",
     "several-steps",
     "cg",
     "cg-gauss-newton",
+    "quasi-newton",
+    "lbfgs",
     "residual-share",
+    "block-share",
     "newton-damping",
     "gauss-newton-damping",
     "scaled-newton",
     "scaled-gauss-newton",
     "scaled-gradient",
     "sign",
+    "adafactor",
+    "shampoo",
+    "soap",
+    "adahessian",
     "momentum",
+    "nesterov-ahead",
     "weight-decay",
     "penalty",
     "entries-clipped",
+    "output-scale",
+    "eigenvalues-floored",
+    "magnitudes-floored",
+    "scaled-quasi-newton",
     "diagonal-damping",
     "absolute-diagonal-damping",
     "diagonal-gauss-newton-damping",
@@ -62,7 +80,11 @@ ORDER = (
     "scaled-saddle-free",
     "scaled-clipped-eigenvalues",
     "gradient-momentum",
+    "nesterov",
     "adaptive",
+    "muon",
+    "tensor-damping",
+    "krylov",
     "newton-damping-rate",
     "gauss-newton-damping-rate",
 )
