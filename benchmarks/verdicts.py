@@ -4,19 +4,19 @@
     python benchmarks/verdicts.py --effort default --seeds 20 --data plane    # a file of benchmarks/data
     python benchmarks/verdicts.py --table                                     # results/verdicts.md anew, from what was run
 
-Every seed is a line of `results/verdicts/EFFORT-DATA.jsonl` as soon as it is known; the same command goes on where it was. A
-line holds a hash of the code that decides; those of other code are run again. With one job, trials are shared out to the cores
-and the times are those of `nntk verify`; with more, each seed has a core.
+Every seed is a line of `results/verdicts/EFFORT-DATA.jsonl` as soon as it is known; the same command goes on where it was. Each
+claim in it holds a hash of the code that decides it; those of other code are run again. With one job, trials are shared out to
+the cores and the times are those of `nntk verify`; with more, each seed has a core.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import platform
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ import torch
 import nntk_accelerated
 import nntk_proofs_checks
 import nntk_reference
-from nntk_proofs_checks import CLAIMS, Effort, Problem, run
+from nntk_proofs_checks import CLAIMS, Effort, Problem, registry, run
 from nntk_proofs_checks.data import default_data, load
 from nntk_proofs_checks.trials import in_processes, one_thread, processes
 
@@ -38,16 +38,41 @@ RESULTS = HERE / "results" / "verdicts"
 DATA = {"default": None} | {path.stem: path for path in sorted((HERE / "data").glob("*.csv"))}
 
 
-def code() -> str:
-    """A hash of the sources of what decides, and of the data."""
-    digest = hashlib.sha256()
-    for package in (nntk_proofs_checks, nntk_accelerated, nntk_reference):
+def codes() -> dict[str, str]:
+    """{claim: hash} of the sources that decide each claim, and of the data.
+
+    Those are all of the reference and the accelerated package, and of the checks the claim's module with all that it imports.
+    """
+    checks = Path(str(nntk_proofs_checks.__file__)).parent
+    shared = hashlib.sha256()
+    for package in (nntk_accelerated, nntk_reference):
         folder = Path(str(package.__file__)).parent
         for path in sorted(folder.rglob("*.py")):
-            digest.update(str(path.relative_to(folder.parent)).encode() + path.read_bytes())
+            shared.update(str(path.relative_to(folder.parent)).encode() + path.read_bytes())
     for path in filter(None, DATA.values()):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+        shared.update(path.read_bytes())
+    out = {}
+    for module in registry._MODULES:
+        digest = shared.copy()
+        for path in sorted(imported(checks / f"{module.__name__.rpartition('.')[2]}.py")):
+            digest.update(path.name.encode() + path.read_bytes())
+        out[module.CLAIM.id] = digest.hexdigest()[:12]
+    return out
+
+
+def imported(path: Path) -> set[Path]:
+    """The module, and those of its folder that it imports, and that these import."""
+    found, waiting = set[Path](), [path]
+    while waiting:
+        one = waiting.pop()
+        if one in found:
+            continue
+        found.add(one)
+        for node in ast.walk(ast.parse(one.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nntk_proofs_checks"):
+                names = [node.module.partition(".")[2]] if "." in node.module else [alias.name for alias in node.names]
+                waiting += [other for name in names if (other := one.parent / f"{name}.py").is_file()]
+    return found
 
 
 def problem(name: str, seed: int) -> Problem:
@@ -55,11 +80,14 @@ def problem(name: str, seed: int) -> Problem:
     return replace(default_data() if path is None else load(path), seed=seed)
 
 
-def verdicts(effort: str, name: str, seed: int, jobs: int, code: str) -> dict[str, Any]:
-    """One run of everything: verdict, control, seconds and, where it did not come out as it must, why; `code` is its hash."""
-    started, out = time.perf_counter(), {}
+def verdicts(effort: str, name: str, seed: int, jobs: int, codes: dict[str, str], known: dict[str, Any]) -> dict[str, Any]:
+    """One run of everything: verdict, control, seconds and, where it did not come out as it must, why; what is known stays."""
+    out = {}
     with one_thread(), in_processes(jobs):
         for id, claim in CLAIMS.items():
+            if known.get(id, {}).get("code") == codes[id]:
+                out[id] = known[id]
+                continue
             result = run(claim, problem(name, seed), Effort[effort.upper()])
             if jobs > 1:
                 print(f"  {id}: {result.finding.verdict.value}, {result.seconds:.1f} s", file=sys.stderr, flush=True)
@@ -69,9 +97,10 @@ def verdicts(effort: str, name: str, seed: int, jobs: int, code: str) -> dict[st
                 "control": control.verdict.value if found.applies else "-",
                 "seconds": round(result.seconds, 2),
                 "why": "" if result.passed else f"{found.why} | {control.why}",
+                "code": codes[id],
             }
-    seconds = round(time.perf_counter() - started, 1)
-    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "code": code, "claims": out}
+    seconds = round(sum(claim["seconds"] for claim in out.values()), 1)
+    return {"seed": seed, "seconds": seconds, "jobs": jobs, "machine": machine(), "claims": out}
 
 
 def machine() -> str:
@@ -102,14 +131,15 @@ def table() -> str:
         effort, _, name = path.stem.partition("-")
         rows = sorted(read(path), key=lambda row: row["seed"])
         seconds = sorted(row["seconds"] for row in rows)
-        jobs, machines, codes = (
-            ", ".join(sorted({str(row.get(key, "unknown")) for row in rows})) for key in ("jobs", "machine", "code")
-        )
+        jobs, machines = (", ".join(sorted({str(row[key]) for row in rows})) for key in ("jobs", "machine"))
+        now = codes()
+        old = sum(any(claim["code"] != now[id] for id, claim in row["claims"].items()) for row in rows)
+        code = f"{old} of them by other code" if old else "all by the code as it is"
         lines += [
             "",
             f"## {effort} effort, {name} data: {sum(map(passed, rows))} of {len(rows)} seeds pass",
             "",
-            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {machines}; code {codes}).",
+            f"Median time {seconds[len(seconds) // 2]:g} s (processes a run: {jobs}; {machines}; {code}).",
             "",
             "| claim | holds | undecided | refuted | not applicable | control refuted | median time |",
             "|---|---|---|---|---|---|---|",
@@ -140,12 +170,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.table:
         RESULTS.mkdir(parents=True, exist_ok=True)
         path = RESULTS / f"{options.effort}-{options.data}.jsonl"
-        now = code()
-        known = {row["seed"] for row in read(path) if row.get("code") == now}
-        seeds = [seed for seed in range(options.first, options.first + options.seeds) if seed not in known]
+        now, known = codes(), {row["seed"]: row["claims"] for row in read(path)}
+        wanted = range(options.first, options.first + options.seeds)
+        seeds = [seed for seed in wanted if any(known.get(seed, {}).get(id, {}).get("code") != now[id] for id in CLAIMS)]
         jobs = processes(options.jobs)
         inner = processes(None) if jobs == 1 else 1
-        work = (joblib.delayed(verdicts)(options.effort, options.data, seed, inner, now) for seed in seeds)
+        work = (joblib.delayed(verdicts)(options.effort, options.data, seed, inner, now, known.get(seed, {})) for seed in seeds)
         with path.open("a", encoding="utf-8") as file:
             for row in joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)(work):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")

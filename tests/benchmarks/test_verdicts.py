@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from benchmarks import verdicts as script
 from nntk_proofs_checks import CLAIMS
 from nntk_proofs_checks.data import load
+from nntk_reference import Verdict
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ def verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def row(seed: int, **changes: dict[str, Any]) -> dict[str, Any]:
     fine = {"verdict": "holds", "control": "refuted", "seconds": 1.0, "why": ""}
-    claims = {id: fine | changes.get(id, {}) for id in CLAIMS}
-    return {"seed": seed, "seconds": 10.0 + seed, "jobs": 1, "machine": "m", "code": script.code(), "claims": claims}
+    claims = {id: fine | {"code": code} | changes.get(id, {}) for id, code in script.codes().items()}
+    return {"seed": seed, "seconds": 10.0 + seed, "jobs": 1, "machine": "m", "claims": claims}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_the_table_counts_and_names_what_failed(verdicts: ModuleType) -> None:
 def test_known_seeds_are_not_run_again(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def run(effort: str, name: str, seed: int, jobs: int, code: str) -> dict[str, Any]:
+    def run(effort: str, name: str, seed: int, *rest: object) -> dict[str, Any]:
         asked.append((effort, name, seed))
         return row(seed)
 
@@ -77,28 +78,38 @@ def test_known_seeds_are_not_run_again(verdicts: ModuleType, monkeypatch: pytest
     assert "3 of 3 seeds pass" in (verdicts.HERE / "results" / "verdicts.md").read_text("utf-8")
 
 
-def test_seeds_of_other_code_are_run_again(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_of_other_code_are_run_again_and_no_others(verdicts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(verdicts, "verdicts", lambda effort, name, seed, jobs, code: (asked.append(seed), row(seed))[1])
-    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
-    path = verdicts.RESULTS / "quick-default.jsonl"
-    old, new = path.read_text("utf-8").splitlines()
-    path.write_text(old.replace(script.code(), "other") + "\n" + new + "\n", encoding="utf-8")
-    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
-    assert asked == [0, 1, 0]
-    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
-    assert asked == [0, 1, 0]
-    assert {r["seed"]: r["code"] for r in verdicts.read(path)} == {0: script.code(), 1: script.code()}
 
+    def claim(claim: Any, problem: Any, effort: Any) -> Any:
+        asked.append((problem.seed, claim.id))
+        finding = SimpleNamespace(verdict=Verdict.HOLDS, applies=True, why="")
+        return SimpleNamespace(
+            finding=finding, control=SimpleNamespace(verdict=Verdict.REFUTED, why=""), seconds=2.0, passed=True
+        )
 
-def test_rows_of_other_code_stay_until_there_are_new_ones(verdicts: ModuleType) -> None:
+    monkeypatch.setattr(verdicts, "run", claim)
     verdicts.RESULTS.mkdir(parents=True)
     path = verdicts.RESULTS / "quick-default.jsonl"
-    old = {key: value for key, value in row(5).items() if key != "code"}
-    path.write_text(json.dumps(old) + "\n", encoding="utf-8")
-    assert "code unknown" in verdicts.table()
-    assert verdicts.main(["--seeds", "0", "--jobs", "1"]) == 0
-    assert verdicts.read(path) == [old]
+    rows = [row(0, **{"one-step": {"code": "other", "verdict": "undecided"}}), row(1)]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    assert "1 of them by other code" in verdicts.table()
+    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
+    assert asked == [(0, "one-step")]
+    again = {r["seed"]: r for r in verdicts.read(path)}
+    assert again[0]["claims"]["one-step"] | {"why": ""} == again[1]["claims"]["one-step"] | {"seconds": 2.0}
+    assert again[0]["seconds"] == len(CLAIMS) + 1.0
+    assert "all by the code as it is" in verdicts.table()
+    assert verdicts.main(["--seeds", "2", "--jobs", "1"]) == 0
+    assert asked == [(0, "one-step")]
+
+
+def test_the_code_of_a_claim_is_its_module_with_all_that_it_imports() -> None:
+    folder = Path(script.nntk_proofs_checks.__file__).parent
+    found = {path.stem for path in script.imported(folder / "vanishing_gamma.py")}
+    assert {"vanishing_gamma", "claim", "data", "ensemble", "statistics", "trials", "tried", "wide"} <= found
+    assert not found & {"sharp_rate", "linearization", "registry", "__init__"}
+    assert len(set(script.codes().values())) == len(CLAIMS)
 
 
 @pytest.mark.slow

@@ -118,18 +118,24 @@ def test_the_law_decides_where_it_has_to() -> None:
     """Beyond the bound of ρ: positive definite. Where more than M blocks are sure to be negative: indefinite. Between: open."""
     data, beta, ceiling = DATA["plane"], 0.75, vanishing_gamma._ceiling(DATA["plane"].X, DATA["plane"].y)
 
-    def decided(start: float) -> bool:
-        cells = [vanishing_gamma._Cell(beta, 0.0, width, start, "", "") for width in (2**8, 2**11)]
+    def decided(size: float, multiple: float) -> bool:
+        """For γN^(1-β) of that size at the largest width."""
+        start = size * 2.0 ** (11 * (beta - 1)) * 8 ** (multiple * (1 - beta))
+        cells = [vanishing_gamma._Cell(beta, multiple, width, start, "", "") for width in (2**8, 2**11)]
         return bool(vanishing_gamma._decided(data, cells))
 
-    last = 2.0 ** (11 * (beta - 1))
     net = draw_network(data, beta, 2**11, 99)
     lowest = np.sort(vanishing_gamma._spectra(net, data.X, data.y)[:, 0])
-    assert decided(1.01 * ceiling * last)
-    assert not decided(0.99 * ceiling * last)
-    assert not decided(-lowest[len(data.y)] * last)  # M neurons are as likely as not
-    assert decided(-lowest[200] * last)
+    for multiple in (0.0, 0.9, 1.0):  # γN^(1-β) does not fall
+        assert decided(1.01 * ceiling, multiple)
+        assert not decided(0.99 * ceiling, multiple)
+    for multiple in (1.0, 1.25):  # it does not grow
+        assert not decided(-lowest[len(data.y)], multiple)  # M neurons are as likely as not
+        assert decided(-lowest[200], multiple)
     assert len(data.y) == 12
+    # What may be otherwise at greater widths is open: what grows and is not beyond yet, what falls and is not below.
+    assert not decided(-lowest[200], 0.9)
+    assert not decided(1.01 * ceiling, 1.1)
 
 
 @pytest.mark.parametrize("beta", vanishing_gamma.BETAS)
