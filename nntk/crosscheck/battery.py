@@ -31,7 +31,7 @@ from nntk.crosscheck.options import (
     rtol_of,
     select,
 )
-from nntk.crosscheck.result import CheckResult, Report, Tally, failure_of, finding_of, following, outcome_of
+from nntk.crosscheck.result import CheckResult, Report, Tally, failure_of, finding_of, following, outcome_of, smallest_of
 from nntk.crosscheck.setting import UNRESOLVED, NotApplicable, Profile, Setting, refuse_missing_device
 from nntk.crosscheck.setting import profile as known_profile
 from nntk.crosscheck.subject import FactoryError, Subject, SubjectError, subject, tried
@@ -390,10 +390,22 @@ def examined(planned: Plan, setting: Setting, id: str, first_calls: float = FIRS
     informative = setting.profile.name in check.informative
     expected = planned.expected.get(id, "")
     outcome = with_expected("error" if error else outcome_of(finding, informative), expected)
-    failure = None
+    failure, smallest = None, None
     if not informative and (error or finding.verdict is Verdict.REFUTED):
-        failure = failure_of(setting, tally, error)
-    return CheckResult(check, outcome, finding, seconds, failure, trace, tally.refused, tally.unresolved, expected, tally.drawn)
+        failure, smallest = failure_of(setting, tally, error), smallest_of(tally)
+    return CheckResult(
+        check,
+        outcome,
+        finding,
+        seconds,
+        failure,
+        trace,
+        tally.refused,
+        tally.unresolved,
+        expected,
+        tally.drawn,
+        smallest=smallest,
+    )
 
 
 def out_of_time(time_limit: float) -> str:
@@ -414,7 +426,8 @@ def diagnosed(
     """What the steps are, of which the checks have found `results`."""
     try:
         with guarded(), limited(planned.time_limit, first_calls):
-            return tuple(diagnosis.diagnose(setting))
+            failures = [(r.id, *r.smallest) for r in results if r.smallest is not None]
+            return tuple(diagnosis.diagnose(setting, failures))
     except OutOfTime:
         return undiagnosed(f"no end after {planned.time_limit:g} s")
     except (SubjectError, FactoryError) as fault:

@@ -16,7 +16,17 @@ from nntk.crosscheck.case import EPS, Case, Objective, Point, case_at, rounded
 from nntk_reference import ACTIVATIONS, regularization, sample_network
 from nntk_reference.arithmetic import Array
 
-__all__ = ["activations", "case", "damping_near", "family", "ladder", "normal_data", "reach", "with_activations"]
+__all__ = [
+    "activations",
+    "case",
+    "damping_near",
+    "diagnosed",
+    "family",
+    "ladder",
+    "normal_data",
+    "reach",
+    "with_activations",
+]
 
 Special = Literal["inputs repeated", "no gradient"] | None
 
@@ -230,6 +240,24 @@ def reach(seed: int, dtype: str, *, whole: bool = False) -> list[Case]:
         case(row.kind, row.width, row.dim, row.points, name, seed=seed, dtype=dtype, **row.options)
         for row, name in zip(rows, names, strict=False)
     ]
+
+
+# With more points than parameters, so that matrices without damping can be told as well; and with fewer. Sizes and β differ,
+# so that a number which is written into the optimizer shows.
+_MANY = ((3, 2, 14), (4, 2, 18), (5, 1, 20))
+_FEW = ((4, 2, 5), (6, 2, 4), (5, 2, 7))
+_BETAS = (0.75, 0.9, 0.6)
+
+
+def diagnosed(seed: int, dtype: str) -> dict[str, list[Case]]:
+    """The cases of which the diagnosis says what the steps are, by group: "definite", "indefinite" and "consecutive"."""
+    groups = {}
+    plan = (("definite", ["definite"] * 3, _MANY), ("indefinite", ["indefinite", "ascent", "ascent"], _FEW))
+    for group, kinds, sizes in plan:
+        rows = zip(kinds, with_activations(sizes), _BETAS, strict=True)
+        groups[group] = [case(kind, *row, seed=seed, dtype=dtype, beta=beta) for kind, row, beta in rows]
+    groups["consecutive"] = [case("definite", *row, seed=seed + 1, dtype=dtype) for row in with_activations(_FEW[:2])]
+    return groups
 
 
 def family(width: int, X: Array, y: Array, *, seed: int, dtype: str, beta: float = 0.75) -> Case:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from nntk import __version__
+from nntk.crosscheck.checks import CHECKS
+from nntk.crosscheck.diagnosis import Diagnosis
 from nntk.crosscheck.result import CheckResult, Report
 from nntk.reporting.envelope import NOT_FINISHED, envelope
 from nntk.reporting.terminal import columns, count, decisive, one_line, seconds, text
@@ -114,6 +116,16 @@ def first_cause(report: Report) -> CheckResult | None:
     return next((r for r in shown if r.check.about == "step"), next(iter(shown), None))
 
 
+def cause_title(cause: CheckResult) -> str:
+    """What the first cause is called: a finding where it refuses nothing."""
+    return "First finding" if cause.check.about == "behaviour" else "First cause"
+
+
+def _there(report: Report, result: CheckResult) -> Diagnosis | None:
+    """What the step is at the smallest failing case of a check."""
+    return next((found for found in report.diagnosis if found.group == result.id), None)
+
+
 # --- on the terminal -------------------------------------------------------------------------------------------------------
 
 
@@ -153,7 +165,9 @@ def details(report: Report, out: Console, *, verbose: bool = False) -> None:
         out.print()
         out.print(text("What the step is", out, "bold"))
         for found in report.diagnosis:
-            out.print(text(f"  {found.group}: {found.words}", out))
+            if found.group not in CHECKS:
+                refused = "refused: " if found in report.wrong_steps else ""
+                out.print(text(f"  {found.group}: {refused}{found.words}", out))
     _print_cause(report, out)
     out.print()
     _print_checks(report, out, verbose=verbose)
@@ -180,8 +194,10 @@ def _print_cause(report: Report, out: Console) -> None:
     if cause is None or cause.failure is None:
         return
     out.print()
-    out.print(text(f"First cause: {cause.id}", out, "bold"))
+    out.print(text(f"{cause_title(cause)}: {cause.id}", out, "bold"))
     out.print(text(f"  {one_line(cause.failure.why)}", out))
+    if (there := _there(report, cause)) is not None:
+        out.print(text(f"  the step there: {one_line(there.words)}", out))
     if cause.trace:
         out.print()
         out.print(text(cause.trace, out))
@@ -192,7 +208,9 @@ def _print_cause(report: Report, out: Console) -> None:
 
 def _print_checks(report: Report, out: Console, *, verbose: bool) -> None:
     """A row and a reason for each check that is not passed; the others in a line, but for what they have to say."""
-    results = in_order(report)
+    results, cause = in_order(report), first_cause(report)
+    first = None if cause is None else _there(report, cause)
+    said = {d.id for d in (first, *report.diagnosis) if d is not None and (d is first or d.group not in CHECKS)}
     shown = [r for r in results if verbose or r.outcome not in ("passed", "skipped", "informative")]
     head, row = table([r.id for r in shown], out)
     if head is not None and shown:
@@ -203,7 +221,9 @@ def _print_checks(report: Report, out: Console, *, verbose: bool) -> None:
             expected = f"expected: {result.expected}; " if result.expected else ""
             follows = f"follows from {result.follows}; " if result.follows else ""
             out.print(text(f"  {follows}{expected}{one_line(result.finding.why)}", out))
-    cause = first_cause(report)
+            there = _there(report, result)
+            if there is not None and there.id not in said:
+                out.print(text(f"  the step there: {one_line(there.words)}", out))
     told = {cause.trace if cause is not None else "", ""}
     for trace in dict.fromkeys(r.trace for r in results if r.outcome == "error" and r.trace not in told):
         out.print()
@@ -343,9 +363,13 @@ def card(report: Report) -> str:
     for result, shown in zip(ordered.results, made["results"], strict=True):
         shown["told_cases"] = cases_of(result)
         shown["good"] = result.good
+        there = _there(report, result)
+        shown["there"] = "" if there is None else there.words
     made["verdict"] = verdict(report)
     made["told_behaviour"] = behaviour(report)
     made["cause"] = next((shown for shown in made["results"] if cause is not None and shown["id"] == cause.id), None)
+    made["cause_title"] = "" if cause is None else cause_title(cause)
+    made["steps_are"] = [found for found in made["diagnosis"] if found["group"] not in CHECKS]
     made["setting"] = setting(report)
     made["left_out_for"] = _grouped(report.left_out)
     figures = [result.finding.panels for result in ordered.results]

@@ -16,7 +16,7 @@ from nntk.crosscheck.snippet import snippet
 from nntk_proofs_checks.claim import Effort, Finding, unmet
 from nntk_reference import Verdict
 
-__all__ = ["CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "following", "outcome_of"]
+__all__ = ["CheckResult", "Failure", "Report", "Tally", "failure_of", "finding_of", "following", "outcome_of", "smallest_of"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class CheckResult:
               "informative"; with an expected failure "xfailed", or "xpassed" where it did not fail.
     drawn     how many of its cases were drawn.
     follows   the id of the failed check that this failure follows from; "" where it stands for itself.
+    smallest  (case, steps) of the failure, for the diagnosis; None where there is none to show.
     """
 
     check: Check
@@ -54,6 +55,7 @@ class CheckResult:
     expected: str = ""
     drawn: int = 0
     follows: str = ""
+    smallest: tuple[Case, int] | None = None
 
     @property
     def id(self) -> str:
@@ -91,9 +93,24 @@ class Report:
 
     @property
     def accepted(self) -> bool:
-        """Is nothing about the step refused, and was something checked?"""
+        """Is nothing about the step refused, by a check or by the diagnosis, and was something checked?"""
         checked = any(r.outcome in ("passed", "xfailed") for r in self.results) or bool(self.findings)
-        return self.complete and checked and all(r.good for r in self.results if r.check.about == "step")
+        right = not self.wrong_steps and all(r.good for r in self.results if r.check.about == "step")
+        return self.complete and checked and right
+
+    @property
+    def wrong_steps(self) -> tuple[Diagnosis, ...]:
+        """The groups of the diagnosis with a step that is not the profile's, but for those where that was expected.
+
+        It was where the check that sees the same steps fails as expected: `step-matches`, of consecutive steps `trajectory` as
+        well, of a failing case its own check.
+        """
+        expected = {r.id for r in self.results if r.outcome == "xfailed"}
+        return tuple(
+            found
+            for found in self.diagnosis
+            if found.refuses and not expected & {"step-matches", "trajectory" if found.group == "consecutive" else found.group}
+        )
 
     @property
     def findings(self) -> tuple[CheckResult, ...]:
@@ -231,6 +248,14 @@ def following(results: Sequence[CheckResult]) -> tuple[CheckResult, ...]:
 def _finite(number: float | None) -> float | None:
     """The number; None for one that is not finite, as of a step that is not, or a limit without bound."""
     return number if number is not None and math.isfinite(number) else None
+
+
+def smallest_of(tally: Tally) -> tuple[Case, int] | None:
+    """(the smallest case that failed, how many steps of it), without what was computed of it."""
+    if tally.smallest is None or tally.smallest.failing is None:
+        return None
+    at, steps = tally.smallest.failing
+    return Case(at.objective, at.theta, at.kind, at.source), steps
 
 
 def failure_of(setting: Setting, tally: Tally, error: str) -> Failure | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,6 @@ from nntk_reference import InputError, Verdict
 __all__ = ["Candidate", "CheckError", "CheckFailed", "candidate", "parametrize_with_checks"]
 
 Factory = Callable[..., Any] | str
-
-_DIAGNOSED_WITH = "deterministic"
-"""A check of every profile that takes little time."""
 
 _TOLD = ("profile", "rtol", "residual", "form", "dtype", "device", "effort", "seed")
 
@@ -48,6 +45,7 @@ class Candidate:
     left_out: Mapping[str, str]
     expected: Mapping[str, str]
     arguments: Mapping[str, Any]
+    _told: dict[str, str] = field(default_factory=dict, repr=False)
 
     def run(self, id: str) -> CheckResult:
         """One check. Raises KeyboardInterrupt."""
@@ -57,17 +55,19 @@ class Candidate:
         )
         return report.results[0]
 
-    @cached_property
-    def diagnosis(self) -> str:
-        """What the optimizer's steps are, a line for each kind of system; found out once."""
-        arguments = {**self.arguments, "effort": "quick"}
-        report = _finished(check_optimizer(self.factory, only=[_DIAGNOSED_WITH], **arguments))
-        return "\n".join(f"{d.group}: {d.words}" for d in report.diagnosis)
-
     def diagnosis_of(self, result: CheckResult) -> str:
-        """The diagnosis, where the result calls for one: not if nothing is wrong, nor where there was no step."""
+        """What the steps are, a line for each kind of system and for the smallest failing case, where the result calls for it.
+
+        It does not if nothing is wrong, nor where there was no step. Found out once.
+        """
         wrong = result.finding.applies and result.outcome not in ("informative", "error")
-        return self.diagnosis if wrong and result.finding.verdict is not Verdict.HOLDS and not result.trace else ""
+        if not wrong or result.finding.verdict is Verdict.HOLDS or result.trace:
+            return ""
+        if result.id not in self._told:
+            worker = InProcess(plan(self.factory, only=[result.id], **self.arguments))
+            done = worker.diagnose([result])
+            self._told[result.id] = "\n".join(f"{found.group}: {found.words}" for found in done.diagnosis)
+        return self._told[result.id]
 
     def properties(self, result: CheckResult) -> list[tuple[str, str]]:
         """What is recorded of a result beside its outcome, as text."""

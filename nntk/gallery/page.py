@@ -67,7 +67,9 @@ def _section(entry: Entry, report: Report | None) -> str:
         f"* Settings: {entry.settings}.",
     ]
     if report is not None:
-        lines += [f"* {d.group.capitalize()} systems: {d.words}." for d in report.diagnosis if d.group != "consecutive"]
+        lines += [
+            f"* {d.group.capitalize()} systems: {d.words}." for d in report.diagnosis if d.group in ("definite", "indefinite")
+        ]
         lines += [f"* Consecutive steps: {d.words}." for d in report.diagnosis if d.group == "consecutive"]
         lines += [f"* `{r.id}` {r.outcome}: {r.finding.why}." for r in report.failed]
         lines += [f"* `{r.id}` skipped: {r.finding.why}." for r in report.results if r.outcome == "skipped"]

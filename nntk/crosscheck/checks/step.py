@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from nntk.crosscheck.case import Case, Target, case_at, rounded
-from nntk.crosscheck.cases import activations, case, damping_near, ladder, reach
+from nntk.crosscheck.cases import activations, case, damping_near, diagnosed, ladder, reach
 from nntk.crosscheck.checks.check import ALL, EXACT, NEWTONS, check, definite, kinds, some
 from nntk.crosscheck.setting import NotApplicable, Reading, Setting, attempt, one_step
 from nntk.crosscheck.subject import Session
@@ -50,7 +50,8 @@ def _relative_residual(setting: Setting, at: Case, target: Target, step: Array, 
 def _all_kinds(setting: Setting) -> Sequence[Case]:
     count = some(setting, 4, 12)
     small = [c for kind in kinds(setting) for c in ladder(kind, setting.seed, setting.dtype, count)]
-    return small + reach(setting.seed, setting.dtype)
+    groups = diagnosed(setting.seed, setting.dtype)  # what the diagnosis sees, this check sees as well
+    return [*small, *groups["definite"], *groups["indefinite"], *reach(setting.seed, setting.dtype)]
 
 
 @check(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nntk.crosscheck.case import Case, case_at
-from nntk.crosscheck.cases import case, with_activations
+from nntk.crosscheck.cases import diagnosed
 from nntk.crosscheck.checks.step import judged
 from nntk.crosscheck.diagnosis.explanation import Observation
 from nntk.crosscheck.diagnosis.nearest import VAGUE, Diagnosis, explain
@@ -19,12 +19,6 @@ from nntk_reference.arithmetic import Array
 
 __all__ = ["diagnose"]
 
-# With more points than parameters, so that matrices without damping can be told as well; and with fewer. Sizes and β differ,
-# so that a number which is written into the optimizer shows.
-# Width, dim, points.
-_MANY = ((3, 2, 14), (4, 2, 18), (5, 1, 20))
-_FEW = ((4, 2, 5), (6, 2, 4), (5, 2, 7))
-_BETAS = (0.75, 0.9, 0.6)
 _LONGEST = 1e6
 """A run ends with a step of this length."""
 _PARAMETERS, _STEPS = 120, 12
@@ -42,24 +36,22 @@ class _Seen(NamedTuple):
 def diagnose(setting: Setting, failures: Sequence[tuple[str, Case, int]] = ()) -> list[Diagnosis]:
     """Observe first steps on three definite and three indefinite systems, and six in a row twice; explain each group.
 
-    Of `failures`, (id of a failed check, its smallest failing case, steps), each is observed and explained as well.
+    Of `failures`, (id of a failed check, its smallest failing case, steps), each is observed and explained as well. One at
+    which the steps are the profile's is left out: they are not what failed.
     """
-    found = []
-    plan = (("definite", ["definite"] * 3, _MANY), ("indefinite", ["indefinite", "ascent", "ascent"], _FEW))
-    for group, kinds, sizes in plan:
-        rows = zip(kinds, with_activations(sizes), _BETAS, strict=True)
-        cases = [case(kind, *row, seed=setting.seed, dtype=setting.dtype, beta=beta) for kind, row, beta in rows]
-        found.append(_group(setting, group, cases, 1, ()))
-    cases = [case("definite", *row, seed=setting.seed + 1, dtype=setting.dtype) for row in with_activations(_FEW[:2])]
-    found.append(_group(setting, "consecutive", cases, 6, ()))
+    groups = diagnosed(setting.seed, setting.dtype)
+    found = [_group(setting, group, cases, 6 if group == "consecutive" else 1, ()) for group, cases in groups.items()]
     known = [one.id for one in found]
-    told: dict[tuple[int, int], Diagnosis] = {}
+    told: dict[Any, Diagnosis] = {}
     for name, at, steps in failures:
         if at.theta.size > _PARAMETERS or not _finite(at):
             continue
-        if (same := (id(at), steps)) not in told:
+        of = at.objective
+        same = (*(v.tobytes() for v in (of.X, of.y, at.theta)), of.beta, of.activation, of.damping, steps)
+        if same not in told:
             told[same] = _group(setting, name, [at], steps, known)
-        found.append(replace(told[same], group=name))
+        if told[same].refuses or told[same].id != setting.profile.target:
+            found.append(replace(told[same], group=name))
     return found
 
 
@@ -100,6 +92,7 @@ def _observed(setting: Setting, at: Case, steps: int) -> _Seen:
                 break
     except SubjectError as error:
         refusal = str(error)
+        wrong = wrong or (at.kind == "definite" and not run)  # which nothing gives a reason to refuse
     return _Seen(run, wrong, refusal)
 
 
