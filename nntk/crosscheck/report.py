@@ -69,6 +69,14 @@ def step_verdict(report: Report) -> str:
     return "accepted" if report.accepted else "refused"
 
 
+def refused_alone(report: Report) -> str:
+    """What of the diagnosis refuses the step where no check does; "" where one does, or nothing is refused."""
+    if not report.complete or report.accepted or any(not r.good for r in report.results if r.check.about == "step"):
+        return ""
+    groups = ", ".join(found.group for found in report.wrong_steps)
+    return f"by what the diagnosis saw: {groups}" if groups else "nothing was checked"
+
+
 def behaviour(report: Report) -> str:
     """What is said of what the optimizer does beside its steps."""
     ids = [result.id for result in report.findings]
@@ -166,8 +174,7 @@ def details(report: Report, out: Console, *, verbose: bool = False) -> None:
         out.print(text("What the step is", out, "bold"))
         for found in report.diagnosis:
             if found.group not in CHECKS:
-                refused = "refused: " if found in report.wrong_steps else ""
-                out.print(text(f"  {found.group}: {refused}{found.words}", out))
+                out.print(text(f"  {found.group}: {found.words}", out))
     _print_cause(report, out)
     out.print()
     _print_checks(report, out, verbose=verbose)
@@ -185,7 +192,8 @@ _VERDICTS = {"accepted": "bold green", "refused": "bold red"}
 
 def _print_verdict(report: Report, out: Console) -> None:
     said = step_verdict(report)
-    out.print(Text.assemble("the step: ", (said, _VERDICTS.get(said, "bold yellow"))))
+    why = refused_alone(report)
+    out.print(Text.assemble("the step: ", (said, _VERDICTS.get(said, "bold yellow")), text(f" ({why})" if why else "", out)))
     out.print(text(f"behaviour: {behaviour(report)}", out))
 
 
@@ -367,6 +375,7 @@ def card(report: Report) -> str:
         shown["there"] = "" if there is None else there.words
     made["verdict"] = verdict(report)
     made["told_behaviour"] = behaviour(report)
+    made["refused_alone"] = refused_alone(report)
     made["cause"] = next((shown for shown in made["results"] if cause is not None and shown["id"] == cause.id), None)
     made["cause_title"] = "" if cause is None else cause_title(cause)
     made["steps_are"] = [found for found in made["diagnosis"] if found["group"] not in CHECKS]

@@ -981,7 +981,13 @@ FAULTS = {
         ),
         # side effects
         Fault("seeds_torch", dense(change=afterwards(lambda at: torch.manual_seed(0))), ("no-side-effects",)),
-        Fault("draws_from_torch", dense(change=afterwards(lambda at: torch.rand(1))), ("no-side-effects",)),
+        Fault("draws_from_torch", dense(change=afterwards(lambda at: torch.rand(1))), ("leaves-no-trace",)),
+        Fault(
+            "keeps_every_gradient",
+            dense(change=afterwards(lambda at: at.memory.setdefault("history", []).append(at.gradient.clone()))),
+            ("does-not-grow",),
+            note="exact, and one more tensor with each step",
+        ),
         Fault("seeds_numpy", dense(change=afterwards(lambda at: np.random.seed(0))), ("no-side-effects",)),  # noqa: NPY002
         Fault("seeds_python", dense(change=afterwards(lambda at: random.seed(0))), ("no-side-effects",)),
         Fault("changes_X", standardized, ("no-side-effects",), note="standardized in place, in the factory"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from typer.testing import CliRunner, Result
 
+from nntk import __version__
 from nntk.bench import TABLES
 from nntk.cli import app
 from nntk.crosscheck import CHECKS, PROFILES
@@ -15,6 +16,11 @@ from nntk_reference import ACTIVATIONS, LAWS
 from tests.nntk.claims import claim
 
 CROSSCHECK = "crosscheck tests.nntk.optimizers:half_residual"
+
+
+def title(command: str) -> str:
+    """What is printed before anything is imported or looked at."""
+    return f"nntk {__version__} crosscheck: {command.split()[1]}\n" if command.startswith("crosscheck ") else ""
 
 
 def statements(command: str) -> dict[str, str]:
@@ -78,7 +84,7 @@ def test_completion(words: list[str], offered: list[str]) -> None:
 @pytest.mark.parametrize("seed", ["-1", "4294967296"])
 def test_the_same_seed_error_everywhere(command: str, seed: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--seed", seed])
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (2, title(command))
     assert result.stderr == f"nntk: --seed: expected an integer from 0 to 4294967295, got {seed}\n"
 
 

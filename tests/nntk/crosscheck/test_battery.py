@@ -79,18 +79,49 @@ def test_right_on_a_gpu() -> None:
 @pytest.mark.parametrize("id", optimizers.FAULTS)
 def test_faults_are_refused_by_the_check_that_should(id: str) -> None:
     fault = optimizers.FAULTS[id]
-    report = check_optimizer(fault.factory, effort="quick", only=fault.refused_by, name=f"tests.nntk.optimizers:{id}")
-    assert not report.passed
+    name, about = f"tests.nntk.optimizers:{id}", {CHECKS[check].about for check in fault.refused_by}
+    report = check_optimizer(fault.factory, effort="quick", only=fault.refused_by, name=name, strict=True)
+    assert (report.passed, report.accepted) == (False, about == {"behaviour"})
     for check in fault.refused_by:
         assert report[check].outcome in ("failed", "error"), f"{check}: {report[check].finding.why}"
     assert fault.diagnosis.lower() in told(report).lower(), told(report)
 
 
+def test_the_diagnosis_has_a_vote() -> None:
+    """Every check that is run passes, and the steps are not the profile's."""
+    half = optimizers.half_residual
+    report = check_optimizer(half, effort="quick", only=["deterministic"])
+    assert report["deterministic"].outcome == "passed"
+    assert (report.accepted, [d.group for d in report.wrong_steps]) == (False, ["definite", "indefinite", "consecutive"])
+    assert "the step: refused (by what the diagnosis saw: definite, indefinite, consecutive)" in as_text(report)
+    assert check_optimizer(half, effort="quick", only=["deterministic"], diagnose=False).passed
+    assert check_optimizer(half, "first-order", effort="quick", only=["deterministic"]).passed  # which prescribes no step
+    assert check_optimizer(optimizers.right_dense, effort="quick", only=["deterministic"]).passed
+
+
+def test_what_is_expected_of_a_check_is_expected_of_the_same_steps_in_the_diagnosis() -> None:
+    half, known = optimizers.half_residual, {"step-matches": "known"}
+    only = ["step-matches,deterministic"]
+    report = check_optimizer(half, effort="quick", only=only, expected_failures=known)
+    assert report.passed
+    assert report.wrong_steps == ()
+    assert {d.group for d in report.diagnosis if d.refuses} == {"definite", "indefinite", "consecutive", "step-matches"}
+    report = check_optimizer(half, effort="quick", only=["trajectory"], expected_failures={"trajectory": "known"})
+    assert [d.group for d in report.wrong_steps] == ["definite", "indefinite"]
+
+
+def test_the_smallest_failing_case_of_each_check_is_diagnosed() -> None:
+    report = check_optimizer(optimizers.half_residual, effort="quick", only=["step-matches,scheduler,sign-symmetry"])
+    of_checks = {d.group: d.words for d in report.diagnosis if d.group in CHECKS}
+    assert of_checks.keys() == {"step-matches", "scheduler"}
+    assert all(words.startswith("Newton with half the residual term S, to ") for words in of_checks.values())
+
+
 def test_there_are_enough_faults_and_every_check_refuses_one() -> None:
     assert len(optimizers.FAULTS) >= 25
     refusing = {check for fault in optimizers.FAULTS.values() for check in fault.refused_by}
-    # width-exponent and mode-rates compare numbers with the exact step's: below, on the gradient.
-    assert set(CHECKS) - refusing <= {"width-exponent", "mode-rates", "cost"}
+    # width-exponent and mode-rates compare numbers with the exact step's: below, on the gradient. The last two judge nothing.
+    assert set(CHECKS) - refusing <= {"width-exponent", "mode-rates", "cost", "evaluations"}
 
 
 def test_a_gradient_step_has_another_width_exponent_and_other_mode_rates() -> None:

@@ -60,7 +60,7 @@ def step(theta, X, y, damping, problem):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is of Unix")
 def test_a_run_that_is_killed_leaves_what_was_finished(tmp_path: Path) -> None:
-    """Killed in its second check, where the optimizer waits as soon as the report has a result."""
+    """Killed in a later check, where the optimizer waits as soon as the report has a result."""
     (tmp_path / "mine.py").write_text(WAITING)
     chosen = "data-permutation,data-duplication,sign-symmetry"
     options = ("crosscheck", "mine:step", "--profile", "first-order", "--quick", "--only", chosen, "--json", "r.json")
@@ -82,10 +82,13 @@ def test_a_run_that_is_killed_leaves_what_was_finished(tmp_path: Path) -> None:
     assert left == {"mine.py", "r.json", "waiting"}
     made = json.loads((tmp_path / "r.json").read_text())
     assert (made["complete"], made["passed"], made["command"]) == (False, False, "crosscheck")
-    assert [(result["id"], result["outcome"]) for result in made["results"]] == [("data-permutation", "passed")]
+    finished = [result["id"] for result in made["results"]]
+    assert finished[0] == "data-permutation"  # data-duplication is begun at the same time, and may be through as well
+    assert chosen.startswith(",".join(finished))
+    assert {result["outcome"] for result in made["results"]} == {"passed"}
     unfinished = {id for id, why in made["left_out"].items() if why == "not finished"}
-    assert unfinished == {"data-duplication", "sign-symmetry"}
-    assert set(made["left_out"]) == set(CHECKS) - {"data-permutation"}
+    assert unfinished == set(chosen.split(",")) - set(finished) >= {"sign-symmetry"}
+    assert set(made["left_out"]) == set(CHECKS) - set(finished)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from nntk.crosscheck import CHECKS, Report, check_optimizer, diagnosis, testing
+from nntk.crosscheck import CHECKS, Diagnosis, Report, check_optimizer, diagnosis, testing
+from nntk.crosscheck.case import Case
+from nntk.crosscheck.setting import Setting
 from nntk_reference import Verdict
 from tests.nntk import optimizers
 
@@ -90,13 +93,19 @@ def test_selection_beside_a_hosts_own_tests(pytester: pytest.Pytester, select: t
 def test_pass_fail_error_and_skip(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     diagnosed = []
     diagnose = diagnosis.diagnose
-    monkeypatch.setattr(diagnosis, "diagnose", lambda setting: diagnosed.append(setting.subject.name) or diagnose(setting))
+
+    def counted(setting: Setting, failures: Sequence[tuple[str, Case, int]]) -> list[Diagnosis]:
+        diagnosed.append((setting.subject.name, [name for name, _, _ in failures]))
+        return diagnose(setting, failures)
+
+    monkeypatch.setattr(diagnosis, "diagnose", counted)
     names = ("half_residual", "right_numpy", "raises_in_third_step")
     result = pytester.runpytest_inprocess(
         *given(*names), *QUICK, "-k", "scheduler or precision or cost", "--junitxml", "j.xml", "-rs"
     )
     result.assert_outcomes(failed=3, skipped=1, passed=5)
-    assert diagnosed == ["tests.nntk.optimizers:half_residual"]  # once, for two failures
+    subject = "tests.nntk.optimizers:half_residual"
+    assert sorted(diagnosed) == [(subject, ["precision"]), (subject, ["scheduler"])]  # once each, of the case that failed
     # A failure says what, how small, what it is instead, and how to see it; and nothing of our own frames.
     result.stdout.fnmatch_lines_random(
         [
