@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from nntk.crosscheck import FunctionProblem
 from nntk_accelerated import ShallowNet
+from nntk_reference.arithmetic import Array
 from tests.nntk.optimizers import Dense, Point, Right, dense, noisy
 
 
@@ -91,6 +96,73 @@ class Often(Dense):
             closure()
             closure()
         return loss
+
+
+# --- compiled for each shape ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _torch_compiled(activation: Callable[[Tensor], Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def loss(theta: Tensor, X: Tensor, y: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
+        rows = theta.reshape(-1, X.shape[1] + 2)
+        f = activation(X @ rows[:, 1:-1].T + rows[:, -1]) @ rows[:, 0] * scale
+        return (weights * (f - y).square()).sum() / 2
+
+    def twice(theta: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+        gradient = torch.func.grad(loss)(theta, *rest)
+        return gradient, gradient
+
+    return torch.compile(torch.func.jacrev(twice, has_aux=True), dynamic=True)
+
+
+def by_torch_compile(at: Point) -> Tensor:
+    scale = torch.tensor(float(len(at.rows)) ** -at.beta).to(at.theta)
+    hessian, _ = _torch_compiled(at.activation)(at.theta, at.X, at.y, at.weights, scale)
+    return at.damped(hessian)
+
+
+@functools.cache
+def _jax_compiled(activation: str, rows: tuple[int, int]) -> Callable[..., Any]:
+    jax = importlib.import_module("jax")
+    jax.config.update("jax_enable_x64", True)
+    numpy, nn = jax.numpy, jax.nn
+    function = {
+        "tanh": numpy.tanh,
+        "erf": jax.scipy.special.erf,
+        "sin": numpy.sin,
+        "logistic": nn.sigmoid,
+        "softplus": nn.softplus,
+        "gelu": lambda z: nn.gelu(z, approximate=False),
+    }[activation]
+
+    def loss(theta: Any, X: Any, y: Any, scale: float) -> Any:
+        net = theta.reshape(rows)
+        f = function(X @ net[:, 1:-1].T + net[:, -1]) @ net[:, 0] * scale
+        return ((f - y) ** 2).sum() / (2 * len(y))
+
+    def step(theta: Any, X: Any, y: Any, scale: float, damping: float) -> Any:
+        A = jax.hessian(loss)(theta, X, y, scale) + damping * numpy.eye(len(theta), dtype=theta.dtype)
+        return theta - numpy.linalg.solve(A, jax.grad(loss)(theta, X, y, scale))
+
+    return jax.jit(step)  # type: ignore[no-any-return]
+
+
+def by_jax(theta: Array, X: Array, y: Array, damping: float, problem: FunctionProblem) -> Array:
+    """The function form, by JAX."""
+    if not (np.isfinite(X).all() and np.isfinite(y).all()):
+        raise ArithmeticError("the step would not be finite")
+    step = _jax_compiled(problem.activation, (problem.width, problem.dim + 2))
+    return np.asarray(step(theta, X, y, problem.width**-problem.beta, damping))
+
+
+COMPILED = {
+    right.id: right
+    for right in (
+        Right("right_torch_compile", dense(matrix=by_torch_compile), note="compiled anew for several shapes"),
+        Right("right_jax", by_jax, note="compiled anew for each shape"),
+    )
+}
+"""Those that a compiler makes: each shape costs seconds."""
 
 
 MORE_RIGHT = {

@@ -45,14 +45,6 @@ def test_a_right_sharded_optimizer_is_accepted() -> None:
     assert "5 checks on " in run.stdout
 
 
-@pytest.mark.parametrize("id", [pytest.param(id, marks=pytest.mark.slow) for id in optimizers.RIGHT if "sharded" not in id])
-def test_no_false_alarm_over_thirty_fresh_seeds(id: str) -> None:
-    entry = optimizers.RIGHT[id]
-    for seed in range(1000, 1030):
-        report = check_optimizer(entry.factory, entry.profile, effort="quick", seed=seed, skip=["cost"])
-        assert report.passed, f"seed {seed}\n{as_text(report)}"
-
-
 def test_float32_is_judged_by_its_own_limits() -> None:
     assert check_optimizer(optimizers.right_dense, effort="quick", dtype="float32", skip=["cost"]).passed
     report = check_optimizer(optimizers.half_residual, effort="quick", dtype="float32", only=["step-matches"])

@@ -189,3 +189,10 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_jax_joins_as_a_function() -> None:
+    """In a process of its own: importing it starts threads and changes what it likes."""
+    report = isolated("by_jax", module="right_optimizers", profile="exact-newton", only="deterministic,precision,non-finite")
+    assert [result.outcome for result in report.results] == ["passed"] * 3, report
+    assert report.form == "function"
