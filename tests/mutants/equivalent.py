@@ -177,6 +177,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "with ctx.workprec((self.bits + 2 * _GUARD) + int(growth)):",
     ): "guard bits, of which there are twice as many as are asked for",
     (
+        "nntk_reference.gaussian",
+        'beyond = 4 * arb("1.09") / (2 * arb.pi()).sqrt() * (-U * U / 4).exp() * (A + B * self.root)',
+        'beyond = 4 * arb("1.09") / (3 * arb.pi()).sqrt() * (-U * U / 4).exp() * (A + B * self.root)',
+    ): "a bound as true: what lies beyond U is about e^(-U²/2) of this size, and U is above 10",
+    (
         "nntk_reference.linalg",
         "elif beside[below] >= _ALPHA * row:",
         "elif beside[below] > _ALPHA * row:",
