@@ -72,6 +72,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "slope[: min(M, 2), active + 1] = fmpq(0) if M == 1 else np.array([r[1], -r[0]]) / fmpq(11**6)",
     ): "any number so small will do",
     (
+        "nntk_proofs_checks.indefinite",
+        "S = formulas.residual_hessian(state, 0 * r) if reached else own",
+        "S = formulas.residual_hessian(state, 0 / r) if reached else own",
+    ): "residuals are not 0 before the data are reached: 0 either way",
+    (
+        "nntk_proofs_checks.indefinite",
+        "return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",
+        "return formulas.State(fmpq(1, int(rng.integers(3, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",
+    ): "any scale will do",
+    (
         "nntk_proofs_checks.linearization",
         "rates, cases, _ = _measure(textbook(problem), (1.0,), Effort.QUICK, max(BETAS) - 1)",
         "rates, cases, _ = _measure(textbook(problem), (1.01,), Effort.QUICK, max(BETAS) - 1)",
@@ -92,10 +102,20 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "damping = arb(-float(lowest)) * (1 + _EDGE*2)",
     ): "either is near enough above -λ_min(H) for the control",
     (
+        "nntk_proofs_checks.nntk_bound",
+        "return (factor * net.size * (1 + arb(2) ** -60)).upper() if net.size > 0 else arb(2) ** -60",
+        "return (factor * net.size / (1 + arb(2) ** -60)).upper() if net.size > 0 else arb(2) ** -60",
+    ): "a little less than a whole number is as good as a little more",
+    (
         "nntk_proofs_checks.ntk_decay",
         "sizes = [arb(0.0625 * 2 ** (i / 24)) for i in range(24 * 9 + 1)]  # up to 32",
         "sizes = [arb(0.0625 * 2 ** (i / 24)) for i in range(24 * 9 - 1)]  # up to 32",
     ): "of sizes to choose the best from, each of which gives a bound",
+    (
+        "nntk_proofs_checks.ntk_decay",
+        "return made[0] if made[0].comparisons else None",
+        "return made[0] if made[(-1)].comparisons else None",
+    ): "one is made, which is the first and the last",
     (
         "nntk_proofs_checks.positive_definite",
         "longest_first = sorted(places, key=lambda place: -place[1])",
@@ -181,6 +201,26 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         'beyond = 4 * arb("1.09") / (2 * arb.pi()).sqrt() * (-U * U / 4).exp() * (A + B * self.root)',
         'beyond = 4 * arb("1.09") / (3 * arb.pi()).sqrt() * (-U * U / 4).exp() * (A + B * self.root)',
     ): "a bound as true: what lies beyond U is about e^(-U²/2) of this size, and U is above 10",
+    (
+        "nntk_reference.gaussian",
+        "_STRIP_USED, _CIRCLE = 0.9, 0.09  # fractions of the half-width: the strip used, and the Cauchy circle for σ'",
+        "_STRIP_USED, _CIRCLE = 0.9, 0.0909  # fractions of the half-width: the strip used, and the Cauchy circle for σ'",
+    ): "any fractions of which the sum is at most 1 give a bound",
+    (
+        "nntk_reference.gaussian",
+        "sums += _widen(bound + 2 * left_out)",
+        "sums -= _widen(bound + 2 * left_out)",
+    ): "a ball about 0 is its own opposite",
+    (
+        "nntk_reference.gaussian",
+        "return bool(least - 2 * math.log(k) >= self.wanted)",
+        "return bool(least - 2 * math.log(k) > self.wanted)",
+    ): "where both are equal to the last digit, one term more does no harm",
+    (
+        "nntk_reference.infinite",
+        "missing = max(missing, wanted - have if have > 0 else max(wanted, 2))",
+        "missing = max(missing, wanted - have if have > 0 else max(wanted, 3))",
+    ): "from 3 wanted bits on it is the same, and nothing asks for fewer",
     (
         "nntk_reference.linalg",
         "elif beside[below] >= _ALPHA * row:",

@@ -31,7 +31,13 @@ class _Part:
 
 
 _PARTS = (
-    _Part("reference/nntk_reference", "nntk_reference", "tests/reference", frozenset({"errors"})),
+    _Part(
+        "reference/nntk_reference",
+        "nntk_reference",
+        "tests/reference",
+        frozenset({"errors"}),
+        "tests/reference/test_bad_input.py",
+    ),
     _Part(
         "proofs_checks/nntk_proofs_checks",
         "nntk_proofs_checks",
@@ -39,7 +45,13 @@ _PARTS = (
         frozenset({"panel", "test_claims"}),
         "tests/proofs_checks/test_constants.py",
     ),
-    _Part("accelerated/nntk_accelerated", "nntk_accelerated", "tests/accelerated", frozenset({"errors"})),
+    _Part(
+        "accelerated/nntk_accelerated",
+        "nntk_accelerated",
+        "tests/accelerated",
+        frozenset({"errors"}),
+        "tests/accelerated/test_bad_input.py",
+    ),
     _Part(
         "nntk/crosscheck",
         "nntk.crosscheck",
@@ -83,7 +95,7 @@ def targets(root: Path = ROOT) -> list[Target]:
 
 
 def _with(shared: str, own: tuple[str, ...]) -> tuple[str, ...]:
-    if not shared or not own:
+    if not shared or not own or shared in own:
         return own
     *files, last = own  # what -k selects, if it stands there, selects the shared tests as well
     return (shared, *files, f"{last} or {Path(shared).stem}" if "-k" in files else last)

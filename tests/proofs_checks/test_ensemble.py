@@ -9,7 +9,7 @@ import pytest
 
 from nntk_proofs_checks import CLAIMS, Effort, Evidence, Problem, ensemble
 from nntk_proofs_checks.ensemble import Setup, draw_network, standardized, suitable_gamma, to_torch
-from nntk_reference import Verdict, jacobian, newton_step, outputs, regularization, residual_hessian
+from nntk_reference import Verdict, jacobian, newton_step, nntk, outputs, regularization, residual_hessian
 from tests.proofs_checks.problems import line
 
 TINY = Setup(0.75, (8, 16), 2, steps=2, features=True)
@@ -62,7 +62,8 @@ def test_training_is_that_of_the_reference() -> None:
     for _ in range(2):
         linear.append(linear[-1] + B @ np.linalg.inv(B + gamma * np.eye(6)) @ (problem.y - linear[-1]))
     np.testing.assert_allclose(run.linear, linear, rtol=1e-8)
-    assert run.drift > 0
+    before, after = (nntk(n, problem.X, problem.y, gamma) for n in (net, path[-1]))
+    np.testing.assert_allclose(run.drift, np.linalg.norm(after - before, 2), rtol=1e-6)
 
 
 def test_matched_targets_start_at_minus_y() -> None:
@@ -73,6 +74,8 @@ def test_matched_targets_start_at_minus_y() -> None:
     assert run.taylor is None
     with pytest.raises(ValueError, match="measured where Setup"):
         ensemble.collect([[run]], lambda run: run.taylor)
+    with pytest.raises(ValueError, match="measured where Setup"):  # by any of them
+        ensemble.collect([[replace(run, taylor=1.0)], [replace(run, taylor=1.0), run]], lambda run: run.taylor)
 
 
 def test_curvature_ratio_is_what_it_says() -> None:

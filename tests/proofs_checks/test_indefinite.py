@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -207,6 +209,27 @@ def test_the_directions_are_negative_however_large_the_curvature_is() -> None:
         v = indefinite._negative_directions(S, g)
         np.testing.assert_allclose(np.linalg.norm(v, axis=1), 1, rtol=1e-14)
         assert (np.einsum("ni,nij,nj->n", v, S, v) < 0).all()
+
+
+def test_what_is_divided_by_the_largest_may_be_zero() -> None:
+    zeros = Ball(64).array(np.zeros((2, 3)))
+    assert indefinite._float(zeros).tolist() == np.zeros((2, 3)).tolist()
+    assert indefinite._float(Ball(64).array([[0.0, -4.0], [1.0, 2.0]])).tolist() == [[0.0, -1.0], [0.25, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("cases", "number"),
+    [
+        ([(7, 9), (4, 9), (5, 9)], 4.0),  # what is nearest to k - M is what is told
+        ([(0, 2), (0, 1), (0, 3)], 1.0),  # and where it is refuted, what is farthest from it
+    ],
+)
+def test_the_worst_case_is_told(cases: list[tuple[int, int]], number: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = itertools.cycle(indefinite._Case(*case, 4, "") for case in cases)
+    monkeypatch.setattr(indefinite, "_case", lambda *args, **options: next(seen))
+    found = indefinite._run(line(), Effort.QUICK)
+    assert (found.number, found.limit) == (number, 4.0)
+    assert found.verdict is (Verdict.HOLDS if number == 4 else Verdict.REFUTED)
 
 
 def test_as_many_points_as_are_in_reach_are_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,16 @@ def test_e18_fails_below_its_assumption(factor: str) -> None:
     assert conclude(comparisons, 1, "").verdict is Verdict.REFUTED
 
 
+def test_beyond_its_assumption_comes_after_what_of_it_is_broken() -> None:
+    found = settle(partial(nntk_bound._beyond, GRID, 0))
+    assert len(found) == 2 + 2 * 8 + 1  # what is broken, the equality for 8 points from both sides, the bound on λ₁
+    assert [(c.what.partition(" ")[0], c.relation, c.verdict) for c in found[:2]] == [
+        ("γ_N", "<", Verdict.HOLDS),
+        ("λ_min(D)", "<", Verdict.HOLDS),
+    ]
+    assert [(c.relation, c.verdict) for c in found[-1:]] == [("≤", Verdict.REFUTED)]
+
+
 @pytest.mark.parametrize("factor", ["1.01", "1.5", "400"])
 def test_e18_holds_above_its_assumption(factor: str) -> None:
     comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
