@@ -14,7 +14,7 @@ from nntk_accelerated import Certificate, bounds, newton_step, required_gamma, s
 from nntk_accelerated import activations as accelerated_activations
 from nntk_proofs_checks import Effort, Finding, Problem, positive_definite, run
 from nntk_proofs_checks.ensemble import draw_network, to_torch
-from nntk_reference import Ball, Verdict, formulas
+from nntk_reference import Ball, Verdict, formulas, hessian
 from tests.proofs_checks.problems import DATA, SCALES, SHAPES, passed
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -54,6 +54,17 @@ def test_many_dimensions_leave_out_the_balls_and_say_so() -> None:
     finding = positive_definite.check(Problem(rng.standard_normal((6, 40)), rng.standard_normal(6), "test"), Effort.QUICK)
     assert finding.verdict is Verdict.HOLDS
     assert "40 dimensions" in finding.why
+
+
+@pytest.mark.usefixtures("short")
+def test_it_says_of_how_many_small_networks_h_itself_is_indefinite() -> None:
+    width, X, y = positive_definite._points(DATA["line"], Effort.QUICK)
+    nets = [draw_network(Problem(X, y, "test", 0), beta, width, 0) for beta in positive_definite._BETAS]
+    negative = sum(bool(np.linalg.eigvalsh(hessian(net, X, y))[0] < 0) for net in nets)
+    found = positive_definite._small(Problem(DATA["line"].X, DATA["line"].y, "test", 0), Effort.QUICK)
+    assert found is not None
+    assert f"H itself is indefinite in {negative} of {len(nets)} networks" in found.why
+    assert negative == len(nets)
 
 
 def test_bound_from_the_definitions_is_the_accelerated_one() -> None:
@@ -263,3 +274,8 @@ def test_the_control_stops_where_it_is_indefinite() -> None:
 def test_certificate_that_never_proves_leaves_it_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(step, "certify", lambda *a, **k: Certificate("undecided", None, 0, 0.0, "planted"))
     assert _check() is Verdict.UNDECIDED
+    width, X, y = positive_definite._points(DATA["line"], Effort.QUICK)
+    net = draw_network(Problem(X, y, "test", 0), 0.75, width, 0)
+    found = positive_definite._threshold(net, X, y, "test")
+    assert (found.verdict, found.cases) == (Verdict.UNDECIDED, 1)
+    assert "no certificate at γ" in found.why

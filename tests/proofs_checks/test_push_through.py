@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import nullcontext
 from typing import Any
 
@@ -154,3 +155,12 @@ def test_no_damping_at_the_border_is_said(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_compiled_loops_are_tried_in_one_dimension_which_has_its_own_and_in_two() -> None:
     for effort, least in ((Effort.QUICK, {1, 2}), (Effort.DEFAULT, {1, 2})):
         assert {case.X.shape[1] for case in push_through._wide(line(), effort)} == least
+
+
+def test_the_largest_gap_of_all_systems_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    gaps = itertools.cycle([(fmpq(1), 5), (fmpq(3), 2), None, (fmpq(2), 7), (fmpq(0), 0)])
+    monkeypatch.setattr(push_through, "_gaps", lambda system, drop_residual: next(gaps))
+    monkeypatch.setitem(push_through._DRAWS, Effort.QUICK, 8)
+    worst, worst_inertia, cases, indefinite = push_through._over_rationals(Effort.QUICK, drop_residual=False)
+    assert (worst, worst_inertia, cases) == (3, 7, 8)
+    assert 0 < indefinite < 8
