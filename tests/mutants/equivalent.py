@@ -127,10 +127,30 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "for share in (0.303, 3.0):",
     ): "γ away from the border, on either side",
     (
+        "nntk_proofs_checks.push_through",
+        "yield Case(net, X, y, -near * values[k], (1.0, 0.5)[k > 0])",
+        "yield Case(net, X, y, -near * values[k], (1.0, 0.5)[k <= 0])",
+    ): "either step size will do with either place",
+    (
+        "nntk_proofs_checks.push_through",
+        "yield replace(case, chunk=2)",
+        "yield replace(case, chunk=(1))",
+    ): "six neurons come in several chunks either way",
+    (
         "nntk_proofs_checks.rational",
         "signs = [(1 if c > 0 else -1) * (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]",
         "signs = [(1 if c > 0 else -1) / (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]",
     ): "a sign times or divided by a sign is the same",
+    (
+        "nntk_proofs_checks.steps_over_balls",
+        "least, most = exact.inertia(room - zero), exact.inertia(zero - room)",
+        "least, most = exact.inertia((room)), exact.inertia(zero - room)",
+    ): "`zero` is 0",
+    (
+        "nntk_proofs_checks.steps_over_balls",
+        "least, most = exact.inertia(room - zero), exact.inertia(zero - room)",
+        "least, most = exact.inertia(room + zero), exact.inertia(zero - room)",
+    ): "`zero` is 0",
     (
         "nntk_proofs_checks.training_runs",
         "distance = np.linalg.norm(X - X[order[0]], axis=1)",

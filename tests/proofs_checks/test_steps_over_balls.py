@@ -119,9 +119,24 @@ def test_a_refused_step_counts_where_the_system_is_well_conditioned(
     held = Held(indefinite=1)
     assert hold(replace(case, gamma=gamma), held)[0] is None
     assert (held.refused, held.unknown) == (refused, 1 - refused)
+    hold(replace(case, gamma=gamma), held)  # another one counts beside it
+    assert (held.refused, held.unknown, held.cases) == (2 * refused, 2 - 2 * refused, 2)
     found = held.finding()
     assert found.verdict is (Verdict.REFUTED if refused else Verdict.UNDECIDED)
     assert "planted" in found.why
+
+
+@pytest.mark.parametrize("wrong", [True, False, None])
+def test_what_is_wrong_or_unknown_is_counted_step_by_step(wrong: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = []
+    monkeypatch.setattr(steps_over_balls, "contradicts", lambda step, exact, room: (rooms.append(room), wrong)[1])
+    case, held = _case(precision="float32", gamma=3.0, steps=2), Held()
+    hold(case, held)
+    hold(replace(case, steps=1), held)
+    assert (held.wrong, held.unknown, held.cases) == (3 * (wrong is True), 3 * (wrong is None), 3)
+    H = hessian(case.net, case.X, case.y) + regularization(3.0, case.net.width, case.net.beta) * np.eye(case.net.parameters)
+    unit = 1024 * 2.0**-23  # a count that is not proved is that of a matrix so near, relative to a lower bound of ‖A‖
+    assert np.linalg.norm(H, 2) * unit * 0.1 < float(rooms[0]) <= np.linalg.norm(H, 2) * unit * (1 + 1e-6)
 
 
 def test_a_watch_sees_threads_and_leaves_no_profile_behind() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -408,3 +409,14 @@ def test_runs_made_for_an_earlier_look_are_kept() -> None:
         again = training_runs._trainer(case, case.slowest, training_runs._newton(case, 0.5))(5)
     assert (again.errors == more.errors).all()
     assert (again.first == more.first).all()
+
+
+def test_dampings_on_either_side_have_to_be_excluded() -> None:
+    """5 % larger and smaller, and half as much more without the control variate."""
+    numbers = np.random.default_rng(0).standard_normal((2, 20))
+    runs = SimpleNamespace(logs=numbers, first=numbers[::-1])
+    rates = training_runs._along_slowest(runs, "test", 0.5)  # type: ignore[arg-type]
+    assert [rate.claimed for rate in rates] == [pytest.approx(math.log(1 - 0.5 * 0.2))] * 2
+    for rate, off in zip(rates, (1.05, 1.5), strict=True):
+        factors = [1 - 0.5 / (1 + 4 * by) for by in (off, 1 / off)]
+        assert rate.alternatives == pytest.approx(np.log(factors), rel=1e-12)

@@ -15,7 +15,7 @@ from flint import arb
 from nntk_proofs_checks import Effort, Finding, update_bound
 from nntk_proofs_checks.ensemble import draw_network
 from nntk_proofs_checks.wide import states
-from nntk_reference import FLOAT64, Ball, Verdict, formulas, hessian, regularization
+from nntk_reference import FLOAT64, Ball, Network, Verdict, formulas, hessian, regularization
 from tests.proofs_checks.problems import DATA
 
 
@@ -243,3 +243,40 @@ def test_the_ends_allow_for_the_rounding_of_what_is_compared(monkeypatch: pytest
     ratio = update_bound._ratio(net, data.X, data.y, gamma, 1.0, "")
     assert ratio is not None
     assert ratio.high / ratio.low - 1 == pytest.approx(4e-12, rel=0.05)
+
+
+def test_a_neuron_that_enters_nothing_is_left_out_and_no_other() -> None:
+    """Its row of the Jacobian is 0, and so are both sides."""
+    data = DATA["line"]
+    theta = draw_network(data, 0.6, 4, 0).theta
+    theta[2] = 0.0
+    found = update_bound._in_balls(Network.from_theta(theta, 0.6, "tanh"), data.X, data.y, 5.0, 1.0, "")
+    assert [comparison.what.rpartition(" ")[2] for comparison in found.comparisons] == ["0", "1", "3"]
+
+
+@pytest.mark.parametrize(("parameters", "some"), [(2, False), (3, True), (5, True)])
+def test_one_neuron_is_a_small_network_and_none_is_not(parameters: int, some: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(update_bound._PARAMETERS, Effort.QUICK, parameters)
+    assert (update_bound._small(DATA["line"], Effort.QUICK) is not None) is some
+
+
+def test_the_least_gamma_is_where_the_blocks_become_definite() -> None:
+    data = DATA["plane"]
+    net = draw_network(data, 0.6, 20, 0)
+    s = formulas.state(FLOAT64, net, data.X)
+    S = formulas.residual_hessian(s, formulas.outputs(s) - data.y)
+    least = regularization(update_bound._least_gamma(net, data.X, data.y), net.width, net.beta)
+    assert least == pytest.approx(np.abs(np.linalg.eigvalsh(S)).max(), rel=1e-12)
+
+
+@pytest.mark.control
+def test_the_control_has_the_two_points_with_the_largest_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, original, seen = DATA["plane"], update_bound.hessian, []
+    monkeypatch.setattr(update_bound, "hessian", lambda net, X, y: (seen.append((X, y)), original(net, X, y))[1])
+    update_bound.control(data, Effort.QUICK)
+    X, y = seen[0]
+    largest = np.sort(np.abs(data.y))[-2:]
+    assert np.sort(np.abs(y)).tolist() == largest.tolist()
+    assert all(
+        any((row == x).all() and t == v for row, t in zip(data.X, data.y, strict=True)) for x, v in zip(X, y, strict=True)
+    )
