@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -64,3 +64,36 @@ def test_every_network_is_counted(setups: list[Setup]) -> None:
     assert found.verdict is Verdict.HOLDS, found.why
     assert found.cases == len(BETAS) * 12 * len(sharp_rate._WIDTHS[Effort.QUICK])
     assert len(setups) == len(BETAS)
+
+
+def test_each_half_is_projected_on_the_mean_of_the_other() -> None:
+    """Over all widths, each run scaled by N^(2-2β) so that all help to find the direction."""
+    rng, widths, beta = np.random.default_rng(0), (4, 16), 0.75
+    runs = [[Run(N, beta) for _ in range(n)] for N, n in zip(widths, (5, 4), strict=True)]
+    for column in runs:
+        for run in column:
+            run.outputs, run.linear = rng.standard_normal((3, 2)), rng.standard_normal((3, 2))
+    found = sharp_rate._projected(runs, beta, widths)  # type: ignore[arg-type]
+    errors = [[run.outputs[-1] - run.linear[-1] for run in column] for column in runs]
+    for half in (0, 1):
+        others = [e * N**0.5 for N, column in zip(widths, errors, strict=True) for e in column[1 - half :: 2]]
+        mean = sum(others) / len(others)
+        for values, column in zip(found, errors, strict=True):
+            assert values[half::2] == pytest.approx([e @ mean / np.linalg.norm(mean) for e in column[half::2]])
+
+
+@pytest.mark.control
+def test_the_control_leaves_out_the_symmetry_and_nothing_else(setups: list[Setup]) -> None:
+    sharp_rate.control(line(), Effort.DEFAULT)
+    kept, *rest = setups
+    assert kept.symmetric
+    broken = [setup for setup in rest if not setup.symmetric]
+    assert broken
+    assert {astuple(replace(setup, seeds=0, symmetric=True)) for setup in setups} == {astuple(replace(kept, seeds=0))}
+    assert (kept.beta, kept.widths) == (0.75, sharp_rate._WIDTHS[Effort.QUICK])
+
+
+def test_the_check_is_of_the_symmetric_law_at_every_beta(setups: list[Setup]) -> None:
+    assert sharp_rate.check(line(), Effort.QUICK).verdict is Verdict.HOLDS
+    assert [(setup.beta, setup.symmetric) for setup in setups] == [(beta, True) for beta in BETAS]
+    assert not sharp_rate.check(replace(line(), y=0 * line().y), Effort.QUICK).applies
