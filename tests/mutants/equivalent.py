@@ -102,11 +102,6 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "damping = arb(-float(lowest)) * (1 + _EDGE*2)",
     ): "either is near enough above -λ_min(H) for the control",
     (
-        "nntk_proofs_checks.nntk_bound",
-        "return (factor * net.size * (1 + arb(2) ** -60)).upper() if net.size > 0 else arb(2) ** -60",
-        "return (factor * net.size / (1 + arb(2) ** -60)).upper() if net.size > 0 else arb(2) ** -60",
-    ): "a little less than a whole number is as good as a little more",
-    (
         "nntk_proofs_checks.ntk_decay",
         "sizes = [arb(0.0625 * 2 ** (i / 24)) for i in range(24 * 9 + 1)]  # up to 32",
         "sizes = [arb(0.0625 * 2 ** (i / 24)) for i in range(24 * 9 - 1)]  # up to 32",
