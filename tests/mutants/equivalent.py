@@ -2,6 +2,16 @@
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
+        "nntk_accelerated.blocks",
+        "if j + 1 < p:",
+        "if j + (0) < p:",
+    ): "of the last column nothing is left to change",
+    (
+        "nntk_accelerated.blocks",
+        "for i in range(p - 1):",
+        "for i in range(p + 1):",
+    ): "the last rows have none below them to be rotated with",
+    (
         "nntk_accelerated.bounds",
         "gained = lost * (torch.finfo(dtype).eps / 2) ** 0.5",
         "gained = lost * (torch.finfo(dtype).eps / 2) ** 0.505",
@@ -27,6 +37,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "room = error.values[which] + roundings(p + 9, task.dtype) * trace + 2 * p * p * tiny * ((1))",
     ): "where the trace is above 1 the roundings of it are far above what underflow loses",
     (
+        "nntk_accelerated.certificate",
+        "if not theta < 1:",
+        "if not theta <= 1:",
+    ): "θ is no such number: a product with SLACK, rounded",
+    (
+        "nntk_accelerated.dense",
+        "_BLAS_LIMIT = 1024",
+        "_BLAS_LIMIT = (1023)",
+    ): "which of two ways is taken, that give the same",
+    (
         "nntk_accelerated.fused",
         "_jets(kind, 2 if fresh else 1, z.reshape(-1), value.reshape(-1), slope.reshape(-1), z.reshape(-1))",
         "_jets(kind, 2 if fresh else (0), z.reshape(-1), value.reshape(-1), slope.reshape(-1), z.reshape(-1))",
@@ -41,6 +61,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "row = Y[m, at + i * B : at + (i + 1) * B]",
         "row = Y[m, at - i * B : at + (i + 1) * B]",
     ): "negative places count from the end: the columns of Y in another order, of which YYᵀ does not depend",
+    (
+        "nntk_accelerated.fused",
+        "count = min(B, c.shape[0] - start)",
+        "count = min(B, c.shape[(-1)] - start)",
+    ): "there is one axis, which is the first and the last",
+    (
+        "nntk_accelerated.fused",
+        "_jets(kind, 0, z.reshape(-1), value.reshape(-1), slope.reshape(-1), slope.reshape(-1))",
+        "_jets(kind, 0, z.reshape(-1), value.reshape(-1), slope.reshape(-2), slope.reshape(-1))",
+    ): "numba takes any negative length for the one that is left",
     (
         "nntk_accelerated.sharding",
         "self._reduce(tensors, dist.ReduceOp.MAX if self.count > 1 else None)",
