@@ -72,6 +72,21 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "_jets(kind, 0, z.reshape(-1), value.reshape(-1), slope.reshape(-2), slope.reshape(-1))",
     ): "numba takes any negative length for the one that is left",
     (
+        "nntk_accelerated.instance",
+        'return 2**14 if self.device.type == "cpu" else max(2**14, 2**22 // self.p**2)',
+        'return 2**14 if self.device.type == "cpu" else (2**14)',
+    ): "how many neurons a GPU takes at a time, which changes no result",
+    (
+        "nntk_accelerated.instance",
+        "lanes = torch.get_num_threads() if on_cpu and M <= _LANE_LIMIT else 1",
+        "lanes = torch.get_num_threads() if on_cpu or M <= _LANE_LIMIT else 1",
+    ): "how many threads share the work, which changes no result",
+    (
+        "nntk_accelerated.model",
+        'net._describe(tensors["c"].shape[0], beta, activation, negative_control)',
+        'net._describe(tensors["c"].shape[(-1)], beta, activation, negative_control)',
+    ): "there is one axis, which is the first and the last",
+    (
         "nntk_accelerated.sharding",
         "self._reduce(tensors, dist.ReduceOp.MAX if self.count > 1 else None)",
         "self._reduce(tensors, dist.ReduceOp.MAX if self.count >= 1 else None)",
@@ -87,10 +102,25 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "width, low = 2, 0",
     ): "what is below the first success is halved down to 1",
     (
+        "nntk_accelerated.spectrum",
+        "width, low = 1, 0",
+        "width, low = 1, 1",
+    ): "nothing is below a width of 1",
+    (
+        "nntk_accelerated.step",
+        "_TARGET = 32.0",
+        "_TARGET = 32.32",
+    ): "chosen: what refinement aims at",
+    (
         "nntk_accelerated.stream",
         "_NEAR = 1e-4",
         "_NEAR = 0.0002",
     ): "which blocks take the longer way; both ways give the step",
+    (
+        "nntk_accelerated.stream",
+        "add_signed(task, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values < 0)",
+        "add_signed(task, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values <= 0)",
+    ): "what is 0 is near the border, and adds nothing here",
     (
         "nntk_proofs_checks.indefinite",
         "return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",

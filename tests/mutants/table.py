@@ -66,7 +66,11 @@ _FAULTS = "tests/proofs_checks/test_faults.py"
 _OWN: dict[str, tuple[str, ...]] = {
     "nntk_reference.verdict": ("tests/reference/test_linalg.py",),
     "nntk_accelerated.validation": ("tests/accelerated/test_bad_input.py",),
-    "nntk_accelerated.instance": ("tests/accelerated/test_step.py", "tests/accelerated/test_against_autograd.py"),
+    "nntk_accelerated.instance": (
+        "tests/accelerated/test_step.py",
+        "tests/accelerated/test_against_autograd.py",
+        "tests/accelerated/test_sharding.py",
+    ),
     "nntk_proofs_checks.exponential": (_FAULTS, "-k", "exponential"),
     "nntk_proofs_checks.linearization": (_FAULTS, "-k", "linearization"),
     "nntk_proofs_checks.one_step": ("tests/proofs_checks/test_one_step.py", _FAULTS, "-k", "one_step or one-step"),
