@@ -74,7 +74,12 @@ _OWN: dict[str, tuple[str, ...]] = {
     "nntk_proofs_checks.exponential": (_FAULTS, "-k", "exponential"),
     "nntk_proofs_checks.linearization": (_FAULTS, "-k", "linearization"),
     "nntk_proofs_checks.one_step": ("tests/proofs_checks/test_one_step.py", _FAULTS, "-k", "one_step or one-step"),
-    "nntk_proofs_checks.vanishing_updates": (_FAULTS, "-k", "vanishing-updates"),
+    "nntk_proofs_checks.vanishing_updates": (
+        "tests/proofs_checks/test_vanishing_updates.py",
+        _FAULTS,
+        "-k",
+        "vanishing_updates or vanishing-updates",
+    ),
     "nntk.crosscheck.result": ("tests/nntk/crosscheck/test_result.py", "tests/nntk/crosscheck/test_drawn.py"),
     "nntk.crosscheck.checks.behaviour": ("tests/nntk/crosscheck/test_battery.py",),
     "nntk.crosscheck.checks.learning": ("tests/nntk/crosscheck/test_battery.py",),
