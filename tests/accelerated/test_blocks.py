@@ -353,3 +353,13 @@ def test_products(shape: tuple[int, int, int, int], seed: int, dtype: str) -> No
         (blocks.matvec(A, x), np.einsum("pqn,qn->pn", a, v), np.einsum("pqn,qn->pn", abs(a), abs(v))),
     ):
         assert (np.abs(ours.double().numpy() - exact) <= (q + 1) * EPS[dtype] * size).all()
+
+
+def test_norms_of_matrices_of_any_size() -> None:
+    """Also of zeros, and where squares over- or underflow."""
+    A = torch.randn(5, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    A[1] = 0.0
+    wanted = torch.tensor([float(torch.linalg.matrix_norm(one)) for one in A], dtype=torch.float64)
+    for size in (1e-200, 1.0, 1e200):
+        torch.testing.assert_close(blocks.norms(A * size), wanted * size, rtol=1e-14, atol=0)
+    assert blocks.norms(torch.zeros(2, 4, 4)).tolist() == [0, 0]

@@ -271,6 +271,13 @@ def test_gauss_newton_is_always_positive_definite(mode: str) -> None:
     assert (step.certificate.verdict, step.certificate.negative, step.negative_eigenvalues) == ("positive definite", 0, 0)
 
 
+def test_without_curvature_nothing_is_known_of_a_damping_that_is_not_positive() -> None:
+    task, _, _ = prepared(seeded(9, 30, 2, 10), "float64")
+    for shift in (0.0, -1.0):
+        found = certificate.certify(task, None, shift, None)
+        assert (found.verdict, found.negative, found.at_least, found.margin) == ("undecided", None, 0, 0.0)
+
+
 @given(
     problem=problems(max_width=4, max_dim=2, max_points=4, activations=["relu", "square"], extreme=False),
     mode=st.sampled_from(list(MODES)),

@@ -248,6 +248,15 @@ def test_a_matrix_promised_to_be_definite_but_is_not() -> None:
         dense.factorize(torch.tensor([[1.0, 2.0], [2.0, 1.0]]), definite=True)
 
 
+@pytest.mark.parametrize("numbers", [(1e30, 1e-30), (1e-60, 1e-90), (0.0, 1e60)])
+def test_a_right_side_of_any_size_is_solved_in_a_narrower_dtype(numbers: tuple[float, float]) -> None:
+    """Its largest number is what has to be within range: what is 2⁻¹²⁶ of it is lost, and nothing else."""
+    factor = dense.factorize(4 * torch.eye(2), definite=True)
+    b = torch.tensor(numbers, dtype=torch.float64)
+    found = factor.solve(b)
+    torch.testing.assert_close(found, b / 4, rtol=1e-6, atol=float(b.max()) * 2.0**-126)
+
+
 def test_solve_returns_the_dtype_of_the_right_side() -> None:
     F = dense.factorize(4 * torch.eye(3), definite=True)
     x = F.solve(torch.ones(3, dtype=torch.float64))

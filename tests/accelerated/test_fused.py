@@ -28,7 +28,7 @@ def example(name: str, width: int, dim: int, points: int, chunk: int | None = No
     return task, stream.outputs(replace(task, fused=None)) - y
 
 
-SIZES = [(1, 1, 3), (63, 1, 16), (200, 1, 128), (130, 2, 31), (97, 5, 20), (40, 16, 9), (33, 1, 1000)]
+SIZES = [(1, 1, 3), (21, 2, 1), (63, 1, 16), (200, 1, 128), (130, 2, 31), (97, 5, 20), (40, 16, 9), (33, 1, 1000)]
 KINDS = {name: entry.compiled for name, entry in ACTIVATIONS.items() if entry.compiled is not None}
 CASES = [(name, *size) for name in KINDS for size in SIZES]
 

@@ -2,6 +2,16 @@
 
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
+        "nntk_accelerated.blocks",
+        "if j + 1 < p:",
+        "if j + (0) < p:",
+    ): "of the last column nothing is left to change",
+    (
+        "nntk_accelerated.blocks",
+        "for i in range(p - 1):",
+        "for i in range(p + 1):",
+    ): "the last rows have none below them to be rotated with",
+    (
         "nntk_accelerated.bounds",
         "gained = lost * (torch.finfo(dtype).eps / 2) ** 0.5",
         "gained = lost * (torch.finfo(dtype).eps / 2) ** 0.505",
@@ -27,6 +37,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "room = error.values[which] + roundings(p + 9, task.dtype) * trace + 2 * p * p * tiny * ((1))",
     ): "where the trace is above 1 the roundings of it are far above what underflow loses",
     (
+        "nntk_accelerated.certificate",
+        "if not theta < 1:",
+        "if not theta <= 1:",
+    ): "θ is no such number: a product with SLACK, rounded",
+    (
+        "nntk_accelerated.dense",
+        "_BLAS_LIMIT = 1024",
+        "_BLAS_LIMIT = (1023)",
+    ): "which of two ways is taken, that give the same",
+    (
         "nntk_accelerated.fused",
         "_jets(kind, 2 if fresh else 1, z.reshape(-1), value.reshape(-1), slope.reshape(-1), z.reshape(-1))",
         "_jets(kind, 2 if fresh else (0), z.reshape(-1), value.reshape(-1), slope.reshape(-1), z.reshape(-1))",
@@ -41,6 +61,31 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "row = Y[m, at + i * B : at + (i + 1) * B]",
         "row = Y[m, at - i * B : at + (i + 1) * B]",
     ): "negative places count from the end: the columns of Y in another order, of which YYᵀ does not depend",
+    (
+        "nntk_accelerated.fused",
+        "count = min(B, c.shape[0] - start)",
+        "count = min(B, c.shape[(-1)] - start)",
+    ): "there is one axis, which is the first and the last",
+    (
+        "nntk_accelerated.fused",
+        "_jets(kind, 0, z.reshape(-1), value.reshape(-1), slope.reshape(-1), slope.reshape(-1))",
+        "_jets(kind, 0, z.reshape(-1), value.reshape(-1), slope.reshape(-2), slope.reshape(-1))",
+    ): "numba takes any negative length for the one that is left",
+    (
+        "nntk_accelerated.instance",
+        'return 2**14 if self.device.type == "cpu" else max(2**14, 2**22 // self.p**2)',
+        'return 2**14 if self.device.type == "cpu" else (2**14)',
+    ): "how many neurons a GPU takes at a time, which changes no result",
+    (
+        "nntk_accelerated.instance",
+        "lanes = torch.get_num_threads() if on_cpu and M <= _LANE_LIMIT else 1",
+        "lanes = torch.get_num_threads() if on_cpu or M <= _LANE_LIMIT else 1",
+    ): "how many threads share the work, which changes no result",
+    (
+        "nntk_accelerated.model",
+        'net._describe(tensors["c"].shape[0], beta, activation, negative_control)',
+        'net._describe(tensors["c"].shape[(-1)], beta, activation, negative_control)',
+    ): "there is one axis, which is the first and the last",
     (
         "nntk_accelerated.sharding",
         "self._reduce(tensors, dist.ReduceOp.MAX if self.count > 1 else None)",
@@ -57,10 +102,25 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "width, low = 2, 0",
     ): "what is below the first success is halved down to 1",
     (
+        "nntk_accelerated.spectrum",
+        "width, low = 1, 0",
+        "width, low = 1, 1",
+    ): "nothing is below a width of 1",
+    (
+        "nntk_accelerated.step",
+        "_TARGET = 32.0",
+        "_TARGET = 32.32",
+    ): "chosen: what refinement aims at",
+    (
         "nntk_accelerated.stream",
         "_NEAR = 1e-4",
         "_NEAR = 0.0002",
     ): "which blocks take the longer way; both ways give the step",
+    (
+        "nntk_accelerated.stream",
+        "add_signed(task, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values < 0)",
+        "add_signed(task, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values <= 0)",
+    ): "what is 0 is near the border, and adds nothing here",
     (
         "nntk_proofs_checks.indefinite",
         "return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",
@@ -71,6 +131,16 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "slope[: min(M, 2), active + 1] = fmpq(0) if M == 1 else np.array([r[1], -r[0]]) / fmpq(10**6)",
         "slope[: min(M, 2), active + 1] = fmpq(0) if M == 1 else np.array([r[1], -r[0]]) / fmpq(11**6)",
     ): "any number so small will do",
+    (
+        "nntk_proofs_checks.indefinite",
+        "S = formulas.residual_hessian(state, 0 * r) if reached else own",
+        "S = formulas.residual_hessian(state, 0 / r) if reached else own",
+    ): "residuals are not 0 before the data are reached: 0 either way",
+    (
+        "nntk_proofs_checks.indefinite",
+        "return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",
+        "return formulas.State(fmpq(1, int(rng.integers(3, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",
+    ): "any scale will do",
     (
         "nntk_proofs_checks.linearization",
         "rates, cases, _ = _measure(textbook(problem), (1.0,), Effort.QUICK, max(BETAS) - 1)",
@@ -97,6 +167,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "sizes = [arb(0.0625 * 2 ** (i / 24)) for i in range(24 * 9 - 1)]  # up to 32",
     ): "of sizes to choose the best from, each of which gives a bound",
     (
+        "nntk_proofs_checks.ntk_decay",
+        "return made[0] if made[0].comparisons else None",
+        "return made[0] if made[(-1)].comparisons else None",
+    ): "one is made, which is the first and the last",
+    (
         "nntk_proofs_checks.positive_definite",
         "longest_first = sorted(places, key=lambda place: -place[1])",
         "longest_first = sorted(places, key=lambda place: -place[(0)])",
@@ -107,10 +182,30 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "for share in (0.303, 3.0):",
     ): "γ away from the border, on either side",
     (
+        "nntk_proofs_checks.push_through",
+        "yield Case(net, X, y, -near * values[k], (1.0, 0.5)[k > 0])",
+        "yield Case(net, X, y, -near * values[k], (1.0, 0.5)[k <= 0])",
+    ): "either step size will do with either place",
+    (
+        "nntk_proofs_checks.push_through",
+        "yield replace(case, chunk=2)",
+        "yield replace(case, chunk=(1))",
+    ): "six neurons come in several chunks either way",
+    (
         "nntk_proofs_checks.rational",
         "signs = [(1 if c > 0 else -1) * (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]",
         "signs = [(1 if c > 0 else -1) / (-1) ** k for k, c in enumerate(A.charpoly().coeffs()) if c != 0]",
     ): "a sign times or divided by a sign is the same",
+    (
+        "nntk_proofs_checks.steps_over_balls",
+        "least, most = exact.inertia(room - zero), exact.inertia(zero - room)",
+        "least, most = exact.inertia((room)), exact.inertia(zero - room)",
+    ): "`zero` is 0",
+    (
+        "nntk_proofs_checks.steps_over_balls",
+        "least, most = exact.inertia(room - zero), exact.inertia(zero - room)",
+        "least, most = exact.inertia(room + zero), exact.inertia(zero - room)",
+    ): "`zero` is 0",
     (
         "nntk_proofs_checks.training_runs",
         "distance = np.linalg.norm(X - X[order[0]], axis=1)",
@@ -176,6 +271,31 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "with ctx.workprec(self.bits + 2 * _GUARD + K.bit_length() + int(growth)):",
         "with ctx.workprec((self.bits + 2 * _GUARD) + int(growth)):",
     ): "guard bits, of which there are twice as many as are asked for",
+    (
+        "nntk_reference.gaussian",
+        'beyond = 4 * arb("1.09") / (2 * arb.pi()).sqrt() * (-U * U / 4).exp() * (A + B * self.root)',
+        'beyond = 4 * arb("1.09") / (3 * arb.pi()).sqrt() * (-U * U / 4).exp() * (A + B * self.root)',
+    ): "a bound as true: what lies beyond U is about e^(-U²/2) of this size, and U is above 10",
+    (
+        "nntk_reference.gaussian",
+        "_STRIP_USED, _CIRCLE = 0.9, 0.09  # fractions of the half-width: the strip used, and the Cauchy circle for σ'",
+        "_STRIP_USED, _CIRCLE = 0.9, 0.0909  # fractions of the half-width: the strip used, and the Cauchy circle for σ'",
+    ): "any fractions of which the sum is at most 1 give a bound",
+    (
+        "nntk_reference.gaussian",
+        "sums += _widen(bound + 2 * left_out)",
+        "sums -= _widen(bound + 2 * left_out)",
+    ): "a ball about 0 is its own opposite",
+    (
+        "nntk_reference.gaussian",
+        "return bool(least - 2 * math.log(k) >= self.wanted)",
+        "return bool(least - 2 * math.log(k) > self.wanted)",
+    ): "where both are equal to the last digit, one term more does no harm",
+    (
+        "nntk_reference.infinite",
+        "missing = max(missing, wanted - have if have > 0 else max(wanted, 2))",
+        "missing = max(missing, wanted - have if have > 0 else max(wanted, 3))",
+    ): "from 3 wanted bits on it is the same, and nothing asks for fewer",
     (
         "nntk_reference.linalg",
         "elif beside[below] >= _ALPHA * row:",

@@ -1,7 +1,8 @@
 """The changes that are planted in a module's source, each at an exact place: `mutants`.
 
 What is left out changes no result: docstrings and other strings, `__all__`, types, imports, decorators, the words of an error
-or a warning, `__str__` and `__repr__`, drawings and functions that return one, and what `zip` is told of lengths.
+or a warning, `__str__` and `__repr__`, drawings and functions that return one, what `zip` is told of lengths, and what random
+generators are seeded with.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def _left_out(node: ast.AST) -> bool:
         case ast.Assign(value=ast.Subscript(value=ast.Name(id="Callable" | "Literal" | "Union"))):
             return True
         case ast.Call():
-            return _name(node.func) in {"warn", "TypeVar", "NewType", "cast"} | _DRAWINGS
+            return _name(node.func) in {"warn", "TypeVar", "NewType", "cast", "default_rng"} | _DRAWINGS
         case ast.keyword(arg="strict"):
             return True
         case ast.FunctionDef():

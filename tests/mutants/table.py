@@ -31,7 +31,13 @@ class _Part:
 
 
 _PARTS = (
-    _Part("reference/nntk_reference", "nntk_reference", "tests/reference", frozenset({"errors"})),
+    _Part(
+        "reference/nntk_reference",
+        "nntk_reference",
+        "tests/reference",
+        frozenset({"errors"}),
+        "tests/reference/test_bad_input.py",
+    ),
     _Part(
         "proofs_checks/nntk_proofs_checks",
         "nntk_proofs_checks",
@@ -39,7 +45,13 @@ _PARTS = (
         frozenset({"panel", "test_claims"}),
         "tests/proofs_checks/test_constants.py",
     ),
-    _Part("accelerated/nntk_accelerated", "nntk_accelerated", "tests/accelerated", frozenset({"errors"})),
+    _Part(
+        "accelerated/nntk_accelerated",
+        "nntk_accelerated",
+        "tests/accelerated",
+        frozenset({"errors"}),
+        "tests/accelerated/test_bad_input.py",
+    ),
     _Part(
         "nntk/crosscheck",
         "nntk.crosscheck",
@@ -54,11 +66,20 @@ _FAULTS = "tests/proofs_checks/test_faults.py"
 _OWN: dict[str, tuple[str, ...]] = {
     "nntk_reference.verdict": ("tests/reference/test_linalg.py",),
     "nntk_accelerated.validation": ("tests/accelerated/test_bad_input.py",),
-    "nntk_accelerated.instance": ("tests/accelerated/test_step.py", "tests/accelerated/test_against_autograd.py"),
+    "nntk_accelerated.instance": (
+        "tests/accelerated/test_step.py",
+        "tests/accelerated/test_against_autograd.py",
+        "tests/accelerated/test_sharding.py",
+    ),
     "nntk_proofs_checks.exponential": (_FAULTS, "-k", "exponential"),
     "nntk_proofs_checks.linearization": (_FAULTS, "-k", "linearization"),
     "nntk_proofs_checks.one_step": ("tests/proofs_checks/test_one_step.py", _FAULTS, "-k", "one_step or one-step"),
-    "nntk_proofs_checks.vanishing_updates": (_FAULTS, "-k", "vanishing-updates"),
+    "nntk_proofs_checks.vanishing_updates": (
+        "tests/proofs_checks/test_vanishing_updates.py",
+        _FAULTS,
+        "-k",
+        "vanishing_updates or vanishing-updates",
+    ),
     "nntk.crosscheck.result": ("tests/nntk/crosscheck/test_result.py", "tests/nntk/crosscheck/test_drawn.py"),
     "nntk.crosscheck.checks.behaviour": ("tests/nntk/crosscheck/test_battery.py",),
     "nntk.crosscheck.checks.learning": ("tests/nntk/crosscheck/test_battery.py",),
@@ -83,7 +104,7 @@ def targets(root: Path = ROOT) -> list[Target]:
 
 
 def _with(shared: str, own: tuple[str, ...]) -> tuple[str, ...]:
-    if not shared or not own:
+    if not shared or not own or shared in own:
         return own
     *files, last = own  # what -k selects, if it stands there, selects the shared tests as well
     return (shared, *files, f"{last} or {Path(shared).stem}" if "-k" in files else last)

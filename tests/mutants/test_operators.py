@@ -90,6 +90,7 @@ LEFT_OUT = [
     "def f(a) -> Panel: return Panel(1)",
     "y = Series(1 + 2, colour=3)",
     "y = zip(a, strict=True)",
+    "y = np.random.default_rng([seed, a, 3])",
     "y = np.hypot(a, b)",
     "def __str__(self): return 1",
     "y = f'{1 + 2}'",

@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from flint import arb
 
 import nntk_proofs_checks
-from nntk_proofs_checks import Effort
+from nntk_proofs_checks import Effort, linearization, vanishing_updates
+from nntk_proofs_checks.data import default_data
+from nntk_proofs_checks.ensemble import textbook
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 SECTIONS = "Constants that decide", "What is tried"
@@ -71,6 +74,13 @@ def test_the_tables_are_read(title: str) -> None:
 
 def test_every_constant_stands_in_one_of_the_tables_once() -> None:
     assert sorted(name for name, _ in ROWS) == sorted(constants())
+
+
+@pytest.mark.parametrize("claim", [linearization, vanishing_updates])
+def test_measured_exponents_have_to_exclude_half_of_what_theory_gives(claim: ModuleType) -> None:
+    assert "Half the exponent that theory gives is the alternative" in section("Constants that decide")
+    rates, _ = claim._at(textbook(default_data()), 0.6, (8, 16), -0.4, 3, 1)
+    assert [(rate.relation, rate.claimed, rate.alternatives) for rate in rates] == [("≲", -0.4, (-0.2,))] * len(rates)
 
 
 @pytest.mark.parametrize(("name", "value"), ROWS)

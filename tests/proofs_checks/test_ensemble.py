@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from nntk_proofs_checks import CLAIMS, Effort, Evidence, Problem, ensemble
+from nntk_proofs_checks.data import default_data
 from nntk_proofs_checks.ensemble import Setup, draw_network, standardized, suitable_gamma, to_torch
-from nntk_reference import Verdict, jacobian, newton_step, outputs, regularization, residual_hessian
+from nntk_reference import Verdict, jacobian, limit_ntk, newton_step, nntk, outputs, regularization, residual_hessian
 from tests.proofs_checks.problems import line
 
 TINY = Setup(0.75, (8, 16), 2, steps=2, features=True)
@@ -62,7 +63,8 @@ def test_training_is_that_of_the_reference() -> None:
     for _ in range(2):
         linear.append(linear[-1] + B @ np.linalg.inv(B + gamma * np.eye(6)) @ (problem.y - linear[-1]))
     np.testing.assert_allclose(run.linear, linear, rtol=1e-8)
-    assert run.drift > 0
+    before, after = (nntk(n, problem.X, problem.y, gamma) for n in (net, path[-1]))
+    np.testing.assert_allclose(run.drift, np.linalg.norm(after - before, 2), rtol=1e-6)
 
 
 def test_matched_targets_start_at_minus_y() -> None:
@@ -73,6 +75,8 @@ def test_matched_targets_start_at_minus_y() -> None:
     assert run.taylor is None
     with pytest.raises(ValueError, match="measured where Setup"):
         ensemble.collect([[run]], lambda run: run.taylor)
+    with pytest.raises(ValueError, match="measured where Setup"):  # by any of them
+        ensemble.collect([[replace(run, taylor=1.0)], [replace(run, taylor=1.0), run]], lambda run: run.taylor)
 
 
 def test_curvature_ratio_is_what_it_says() -> None:
@@ -131,3 +135,66 @@ def test_measured_claims_hold_for_other_networks(name: str, seed: int) -> None:
     problem = Problem(x[:, None], np.cos(3 * x), "test", seed)
     assert CLAIMS[name].check(problem, Effort.QUICK).verdict is Verdict.HOLDS
     assert CLAIMS[name].control(problem, Effort.QUICK).verdict is Verdict.REFUTED
+
+
+def test_standardized_data_are_spread_over_the_file_and_scaled() -> None:
+    rng = np.random.default_rng(0)
+    X, y = 3 + 2 * rng.standard_normal((40, 2)), 1e5 * rng.standard_normal(40)
+    for most in (16, 5):
+        data = standardized(Problem(X, y, "kept", 7), most)
+        chosen = [round(39 * k / (most - 1)) for k in range(most)]
+        middle = (X[chosen].min(axis=0) + X[chosen].max(axis=0)) / 2
+        moved = X[chosen] - middle
+        longest = max(np.linalg.norm(x) for x in moved)
+        np.testing.assert_allclose(data.X, moved / max(1, longest), rtol=1e-12)
+        np.testing.assert_allclose(data.y, y[chosen] / np.sqrt(np.mean(y[chosen] ** 2)), rtol=1e-12)
+        assert (data.source, data.seed) == ("kept", 7)
+    near = np.array([[1.4, 0.0], [1.6, 0.0]])  # outside of the unit ball, and inside once they are moved
+    assert standardized(Problem(near, np.ones(2), "")).X.tolist() == pytest.approx(np.array([[-0.1, 0], [0.1, 0]]))
+    edge = np.array([[1.0, 0.0], [0.0, -1.0]])
+    assert standardized(Problem(edge, np.ones(2), "")).X.tolist() == edge.tolist()
+
+
+def test_gamma_is_the_curvature_at_the_smallest_width_over_the_ratio() -> None:
+    problem = standardized(line(6))
+    for symmetric in (True, False):
+        net = draw_network(replace(problem, seed=0), 1.0, 4096, 0, symmetric=symmetric)
+        S = residual_hessian(net, problem.X, outputs(net, problem.X) + problem.y) * 4096  # the residual is -y
+        size = np.sqrt((S**2).sum() / 4096)
+        assert ensemble.curvature(replace(problem, seed=5), symmetric=symmetric) == pytest.approx(size, rel=1e-9)
+        setup = Setup(0.9, (64, 512), 3, curvature_ratio=0.2, symmetric=symmetric)
+        assert suitable_gamma(problem, setup) == pytest.approx(size * 64**-0.1 / 0.2, rel=1e-9)
+
+
+def test_networks_are_told_apart_by_seed_width_and_number() -> None:
+    problem = line(6)
+    net = draw_network(problem, 0.75, 16, 3)
+    assert net.theta.tolist() == draw_network(problem, 0.6, 16, 3).theta.tolist()
+    others = (
+        draw_network(problem, 0.75, 16, 2),
+        draw_network(replace(problem, seed=1), 0.75, 16, 3),
+        draw_network(problem, 0.75, 17, 3),
+    )
+    assert all(other.theta[0].tolist() != net.theta[0].tolist() for other in others)
+    assert draw_network(problem, 1.0, 4, 0).beta == 1  # as controls have it
+    assert (net.width, net.dim, net.activation) == (16, 1, "tanh")
+
+
+@pytest.mark.parametrize("seeds", [2, (2, 1)])
+def test_there_are_as_many_runs_as_were_asked_for(seeds: int | tuple[int, ...]) -> None:
+    problem = standardized(line(4))
+    columns = ensemble.ensemble(problem, Setup(0.75, (8, 16), seeds, steps=1))
+    assert [len(column) for column in columns] == ([2, 2] if seeds == 2 else [2, 1])
+    assert all(run.outputs.shape == (2, 4) and run.updates.shape == (1,) for column in columns for run in column)
+
+
+def test_the_kernel_is_the_limit_one() -> None:
+    problem = line(5)
+    np.testing.assert_allclose(ensemble.kernel(problem), limit_ntk(problem.X), rtol=1e-14)
+
+
+def test_the_controls_data_are_the_default_ones_with_the_seed_of_the_problem() -> None:
+    data = ensemble.textbook(replace(line(7), seed=9))
+    assert data.seed == 9
+    assert data.X.tolist() == standardized(default_data()).X.tolist()
+    assert data.y.tolist() == standardized(default_data()).y.tolist()

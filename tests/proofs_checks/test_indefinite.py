@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from nntk_proofs_checks import CLAIMS, Effort, indefinite, run
-from nntk_reference import Ball, Verdict, activations, formulas, linalg, sample_network
+from nntk_proofs_checks import CLAIMS, Effort, Finding, indefinite, run
+from nntk_proofs_checks.tried import of_networks
+from nntk_reference import Ball, Network, Verdict, activations, formulas, linalg, sample_network
 from nntk_reference.arithmetic import NotProved
 from tests.proofs_checks.problems import line, plane, problem
 
@@ -209,6 +213,27 @@ def test_the_directions_are_negative_however_large_the_curvature_is() -> None:
         assert (np.einsum("ni,nij,nj->n", v, S, v) < 0).all()
 
 
+def test_what_is_divided_by_the_largest_may_be_zero() -> None:
+    zeros = Ball(64).array(np.zeros((2, 3)))
+    assert indefinite._float(zeros).tolist() == np.zeros((2, 3)).tolist()
+    assert indefinite._float(Ball(64).array([[0.0, -4.0], [1.0, 2.0]])).tolist() == [[0.0, -1.0], [0.25, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("cases", "number"),
+    [
+        ([(7, 9), (4, 9), (5, 9)], 4.0),  # what is nearest to k - M is what is told
+        ([(0, 2), (0, 1), (0, 3)], 1.0),  # and where it is refuted, what is farthest from it
+    ],
+)
+def test_the_worst_case_is_told(cases: list[tuple[int, int]], number: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = itertools.cycle(indefinite._Case(*case, 4, "") for case in cases)
+    monkeypatch.setattr(indefinite, "_case", lambda *args, **options: next(seen))
+    found = indefinite._run(line(), Effort.QUICK)
+    assert (found.number, found.limit) == (number, 4.0)
+    assert found.verdict is (Verdict.HOLDS if number == 4 else Verdict.REFUTED)
+
+
 def test_as_many_points_as_are_in_reach_are_in_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     for most, applies in ((4, True), (3, False)):
         monkeypatch.setitem(indefinite._MOST_POINTS, Effort.QUICK, most)
@@ -229,3 +254,76 @@ def test_a_slope_counts_by_any_of_its_entries(monkeypatch: pytest.MonkeyPatch) -
     wide = indefinite._case(net, np.zeros((1, 1)), np.ones(1), 128, 0)
     assert wide.least == 0
     assert wide.reason.endswith(": planted")
+
+
+def test_networks_have_one_and_four_neurons_more_than_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def case(net: Network, X: np.ndarray, y: np.ndarray, bits: int, most: int, *, reached: bool) -> indefinite._Case:
+        seen.append((net.activation, net.width, net.dim, net.beta, len(X), most, reached))
+        return indefinite._Case(4, 4, 4, "")
+
+    monkeypatch.setattr(indefinite, "_case", case)
+    for data, reached in ((line(5), False), (plane(), True)):
+        seen.clear()
+        found = indefinite._run(data, Effort.QUICK, reached=reached)
+        M, d = data.X.shape
+        names, most = of_networks(Effort.QUICK), indefinite._MOST_PARAMETERS[Effort.QUICK]
+        assert seen == [(name, M + extra, d, 0.75, M, most, reached) for name in names for extra in (1, 4)]
+        assert (found.cases, found.relation) == (2 * len(names), "≥")
+        assert found.why == "at least 4 negative eigenvalues of H proved where k - M = 4 are claimed, N = M + 1 and M + 4"
+
+
+def test_states_that_attain_it_are_told_with_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = indefinite._over_rationals(Effort.QUICK)
+    n = indefinite._DRAWS[Effort.QUICK]
+    assert (found.verdict, found.number, found.relation, found.limit, found.cases) == (Verdict.HOLDS, 0.0, "≥", 0.0, n)
+    assert found.why == f"of states made to have k - M negative eigenvalues, {n} of {n} have, the least 0 more"
+    drawn_ = []
+    original = indefinite._attained
+
+    def attained(rng: np.random.Generator, M: int, active: int, d: int):
+        drawn_.append((M, active - M, d))
+        return original(rng, M, active, d)
+
+    monkeypatch.setattr(indefinite, "_attained", attained)
+    indefinite._over_rationals(Effort.QUICK)
+    assert drawn_ == list(itertools.islice(itertools.cycle(itertools.product((1, 2, 3), (1, 2), (1, 2))), n))
+
+
+def test_states_that_attain_it_are_made_as_documented() -> None:
+    """rₘcᵢσ'' > 0, small slopes and smaller residuals, two neurons more with σ = 0, two points with the same input."""
+    rng = np.random.default_rng(3)
+    for M, active, d in itertools.product((1, 2, 3), (4, 5), (1, 2)):
+        state, r = indefinite._attained(rng, M, active, d)
+        assert state.curvature.shape == (M, active + 2)
+        assert len(state.c) == active + 2
+        assert (state.inputs[: min(M, 2)] == state.inputs[0]).all()
+        curved = [r[m] * state.c[i] * state.curvature[m, i] for m in range(M) for i in range(active)]
+        assert all(v > 0 for v in curved if v != 0)
+        assert 0 < max(abs(float(v)) for v in state.slope.flat) < 1e-1
+        assert 0 < max(abs(float(v)) for v in r) < 1e-6
+        assert indefinite._zero(state.value[:, active:])
+        assert not indefinite._zero(state.value[:, :active])
+
+
+@pytest.mark.control
+def test_the_control_is_of_eight_points_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def stub(problem_, effort: Effort, *, reached: bool = False) -> Finding:
+        seen.append((len(problem_.X), len(problem_.y), problem_.seed, reached))
+        return Finding(verdicts[reached], 1.0, "≥", 4.0, 3, "why")
+
+    monkeypatch.setattr(indefinite, "_run", stub)
+    for broken, before, wanted in (
+        (Verdict.REFUTED, Verdict.HOLDS, Verdict.REFUTED),
+        (Verdict.REFUTED, Verdict.UNDECIDED, Verdict.UNDECIDED),
+        (Verdict.REFUTED, Verdict.REFUTED, Verdict.UNDECIDED),
+        (Verdict.HOLDS, Verdict.HOLDS, Verdict.HOLDS),
+        (Verdict.HOLDS, Verdict.UNDECIDED, Verdict.HOLDS),
+    ):
+        verdicts = {True: broken, False: before}
+        found = indefinite.control(replace(line(20), seed=5), Effort.QUICK)
+        assert (found.verdict, found.cases) == (wanted, 3)
+    assert set(seen) == {(8, 8, 5, True), (8, 8, 5, False)}

@@ -53,6 +53,25 @@ def test_the_constant_of_e20_by_simulation_of_single_neurons() -> None:
     assert K.var(axis=2).sum() == pytest.approx(found.variance, rel=0.02)
 
 
+def test_the_constant_of_e20_by_another_rule() -> None:
+    """Gauss-Hermite over (w, η), at inputs that are not 0, where z has a variance above 1."""
+    x = np.array([0.7, -1.3])
+    found = constants(x[:, None])
+    assert found is not None
+    nodes, weights = np.polynomial.hermite_e.hermegauss(150)
+    weights = weights / weights.sum()
+    s = np.tanh(x[:, None, None] * nodes[:, None] + nodes)  # (M, w, η)
+    p = s[:, None] * s[None]
+    q = (1 - s * s)[:, None] * (1 - s * s)[None] * (1 + x[:, None] * x)[:, :, None, None]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.einsum("mnij,i,j->mn", values, weights, weights)
+
+    second, fourth = 1 / 3, 1 / 5  # of c on (-1, 1)
+    variance = mean(p * p + 2 * second * p * q + fourth * q * q) - mean(p + second * q) ** 2
+    assert found.variance == pytest.approx(variance.sum() / 4, rel=1e-6)
+
+
 def test_constants_out_of_reach_are_not_made_up() -> None:
     assert constants(np.array([[0.0], [1e6]])) is None
 

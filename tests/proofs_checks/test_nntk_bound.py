@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from flint import arb
+from flint import arb, ctx
 
 from nntk_proofs_checks import Effort, Finding, nntk_bound
 from nntk_proofs_checks.certify import conclude, settle, unit_interval
-from nntk_reference import Ball, Verdict, formulas
-from tests.proofs_checks.problems import DATA
+from nntk_reference import Ball, Verdict, formulas, hessian, jacobian, outputs, residual_hessian
+from tests.proofs_checks.problems import DATA, problem
 
 GRID = unit_interval(8)
 
@@ -42,6 +43,16 @@ def test_the_control_of_nntk_bound_needs_both_halves(half: str, monkeypatch: pyt
 def test_e18_fails_below_its_assumption(factor: str) -> None:
     comparisons = settle(partial(nntk_bound._finite_comparisons, GRID, 3, arb(factor)))
     assert conclude(comparisons, 1, "").verdict is Verdict.REFUTED
+
+
+def test_beyond_its_assumption_comes_after_what_of_it_is_broken() -> None:
+    found = settle(partial(nntk_bound._beyond, GRID, 0))
+    assert len(found) == 2 + 2 * 8 + 1  # what is broken, the equality for 8 points from both sides, the bound on λ₁
+    assert [(c.what.partition(" ")[0], c.relation, c.verdict) for c in found[:2]] == [
+        ("γ_N", "<", Verdict.HOLDS),
+        ("λ_min(D)", "<", Verdict.HOLDS),
+    ]
+    assert [(c.relation, c.verdict) for c in found[-1:]] == [("≤", Verdict.REFUTED)]
 
 
 @pytest.mark.parametrize("factor", ["1.01", "1.5", "400"])
@@ -190,3 +201,87 @@ def test_e18_is_true_of_any_block_diagonal_symmetric_matrix(change, verdict, mon
     assert nntk_bound._finite_check(GRID, Effort.QUICK).verdict is verdict
     drawn = settle(partial(nntk_bound._finite_comparisons, GRID, 0, arb(2)))
     assert conclude(drawn, 1, "").verdict is Verdict.HOLDS
+
+
+# ------------------------------------------------------------------------------------------------------ what is tried and told
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return np.array([float(v.mid()) for v in np.asarray(values, dtype=object).reshape(-1)])
+
+
+def test_a_small_network_is_what_its_definitions_say() -> None:
+    data = DATA["plane"]
+    net, X, y = nntk_bound._drawn(data, 1)
+    chosen = [round(k * (len(data.X) - 1) / 7) for k in range(8)]
+    assert (net.width, net.dim, net.beta) == (12, 2, 0.75)
+    assert X.tolist() == data.X[chosen].tolist()
+    assert y.tolist() == data.y[chosen].tolist()
+    assert net.theta.tolist() != nntk_bound._drawn(data, 0)[0].theta.tolist()
+    assert net.theta.tolist() != nntk_bound._drawn(replace(data, seed=1), 1)[0].theta.tolist()
+    small = nntk_bound._small(net, X, y, Ball(96))
+    J, H = jacobian(net, X).reshape(8, -1), hessian(net, X, y)
+    S = residual_hessian(net, X, y)
+    np.testing.assert_allclose(_numbers(small.J), J.reshape(-1), rtol=1e-12)
+    np.testing.assert_allclose(_numbers(small.hessian), H.reshape(-1), atol=1e-12)
+    np.testing.assert_allclose(_numbers(small.gauss_newton), (J.T @ J / 8).reshape(-1), atol=1e-12)
+    np.testing.assert_allclose(_numbers(small.base), np.linalg.eigvalsh(J @ J.T / 8)[::-1], atol=1e-12)
+    values = np.linalg.eigvalsh(S)
+    assert float(small.lowest) == pytest.approx(values.min(), rel=1e-9)
+    assert float(small.size) == pytest.approx(np.abs(values).max(), rel=1e-9)
+    damping = arb("0.3")
+    for A, dense in ((small.hessian, H), (small.gauss_newton, J.T @ J / 8)):
+        found = nntk_bound._nntk_eigenvalues(small, A, damping, Ball(96))
+        wanted = np.linalg.eigvalsh(J @ np.linalg.solve(dense + 0.3 * np.eye(len(dense)), J.T) / 8)[::-1]
+        np.testing.assert_allclose(_numbers(found), wanted, atol=1e-12)
+
+
+def test_the_norm_is_the_larger_of_both_ends() -> None:
+    blocks = [np.array([arb(3), arb(0), arb(-1)]), np.array([arb(1), arb(0), arb(-2)])]
+    assert nntk_bound._norm(blocks) == 3
+    assert nntk_bound._norm([-block[::-1] for block in blocks]) == 3
+    assert nntk_bound._norm([blocks[1]]) == 2
+
+
+def test_the_damping_is_a_little_more_than_the_factor() -> None:
+    with ctx.workprec(96):
+        small = nntk_bound._small(*nntk_bound._drawn(GRID, 0), Ball(96))
+        for factor in (arb(2), arb(32)):
+            damping = nntk_bound._damping(small, factor)
+            assert 0 < damping / (factor * small.size) - 1 < 1e-15
+    assert nntk_bound._damping(replace(small, size=arb(0)), arb(2)) > 0
+
+
+@pytest.mark.parametrize(("targets", "size"), [([1.0, -4.0, 2.0], 4.0), ([0.0, 0.0, 0.0], 1.0), ([0.0, 1e-7, 0.0], 1.0)])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_equal_neurons_have_a_residual_of_the_largest_targets_size(targets: list[float], size: float, sign: int) -> None:
+    data = problem([[0.5], [-2.0], [1.0]], targets)
+    net, X, y = nntk_bound._aligned(data, sign)
+    assert X.tolist() == data.X[[int(np.abs(targets).argmax())]].tolist()
+    assert (outputs(net, X) - y).tolist() == pytest.approx([size])
+    assert np.ptp(net.theta, axis=0).tolist() == [0, 0, 0]
+    assert net.theta[0, 1] == 0
+    assert np.sign(net.c[0]) == sign
+    J, S = jacobian(net, X)[0, 0], residual_hessian(net, X, y)[0]
+    values = np.linalg.eigvalsh(S)
+    along = S @ J / np.linalg.norm(J)
+    extreme = values[-1] if sign > 0 else values[0]
+    assert np.linalg.norm(along - extreme * J / np.linalg.norm(J)) < 1e-9 * abs(extreme)
+    assert abs(extreme) == pytest.approx((1 - 2 * 0.05**2) * np.abs(values).max(), rel=1e-4)
+
+
+def test_every_network_at_every_factor_and_both_that_attain_it_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def finite(problem: Any, seed: int, factor: arb, bits: int) -> list[Any]:
+        seen.append((seed, float(factor)))
+        return original(problem, seed, factor, bits)
+
+    original, attained = nntk_bound._finite_comparisons, nntk_bound._attained_comparisons
+    monkeypatch.setattr(nntk_bound, "_finite_comparisons", finite)
+    monkeypatch.setattr(
+        nntk_bound, "_attained_comparisons", lambda problem, sign, bits: (seen.append(sign), attained(problem, sign, bits))[1]
+    )
+    found = nntk_bound._finite_check(GRID, Effort.QUICK)
+    assert list(dict.fromkeys(seen)) == [(0, 2.0), (0, 32.0), (1, 2.0), (1, 32.0), 1, -1]
+    assert (found.verdict, found.cases) == (Verdict.HOLDS, 6)

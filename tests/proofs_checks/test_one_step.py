@@ -12,7 +12,7 @@ from flint import arb
 
 from nntk_proofs_checks import Effort, Problem, one_step
 from nntk_proofs_checks.certify import at_rising_precision
-from nntk_reference import Verdict
+from nntk_reference import Verdict, limit_ntk
 from tests.proofs_checks.problems import line, plane
 
 Step = Callable[[Any, arb, Any], Any]
@@ -68,6 +68,16 @@ def test_the_control_breaks_the_targets_and_nothing_else(data: Problem) -> None:
     y = np.append(data.y, data.y[0] + apart)
     assert control.number >= apart / 2**0.5 / float(np.linalg.norm(y)) * 0.9  # at the first precision that decides
     assert control.limit == pytest.approx(1e-6 * (1 + 1 / len(data.X)), rel=1e-4)
+
+
+@pytest.mark.control
+def test_the_kernel_of_one_input_twice_is_that_of_the_points_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(one_step, "_left_over", lambda kernel, y, gamma: (seen.append(kernel), arb(0))[1])
+    one_step._one_input_twice(plane(), 1.0, 128)
+    X = np.concatenate([plane().X, plane().X[:1]])
+    found = np.array([[float(v.mid()) for v in row] for row in seen[0]])
+    np.testing.assert_allclose(found, limit_ntk(X), rtol=1e-12)
 
 
 @pytest.mark.control

@@ -119,9 +119,24 @@ def test_a_refused_step_counts_where_the_system_is_well_conditioned(
     held = Held(indefinite=1)
     assert hold(replace(case, gamma=gamma), held)[0] is None
     assert (held.refused, held.unknown) == (refused, 1 - refused)
+    hold(replace(case, gamma=gamma), held)  # another one counts beside it
+    assert (held.refused, held.unknown, held.cases) == (2 * refused, 2 - 2 * refused, 2)
     found = held.finding()
     assert found.verdict is (Verdict.REFUTED if refused else Verdict.UNDECIDED)
     assert "planted" in found.why
+
+
+@pytest.mark.parametrize("wrong", [True, False, None])
+def test_what_is_wrong_or_unknown_is_counted_step_by_step(wrong: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = []
+    monkeypatch.setattr(steps_over_balls, "contradicts", lambda step, exact, room: (rooms.append(room), wrong)[1])
+    case, held = _case(precision="float32", gamma=3.0, steps=2), Held()
+    hold(case, held)
+    hold(replace(case, steps=1), held)
+    assert (held.wrong, held.unknown, held.cases) == (3 * (wrong is True), 3 * (wrong is None), 3)
+    H = hessian(case.net, case.X, case.y) + regularization(3.0, case.net.width, case.net.beta) * np.eye(case.net.parameters)
+    unit = 1024 * 2.0**-23  # a count that is not proved is that of a matrix so near, relative to a lower bound of ‖A‖
+    assert np.linalg.norm(H, 2) * unit * 0.1 < float(rooms[0]) <= np.linalg.norm(H, 2) * unit * (1 + 1e-6)
 
 
 def test_a_watch_sees_threads_and_leaves_no_profile_behind() -> None:
@@ -141,3 +156,46 @@ def test_a_step_is_taken_from_where_the_last_one_ended(monkeypatch: pytest.Monke
         hold(_case(steps=steps), held)
         assert held.finding().verdict is verdict
         assert held.cases == steps
+
+
+def test_the_backward_error_is_that_of_the_definition() -> None:
+    """|AΔ + α∇L| over |A||Δ| + α|∇L|, |A| from below by what it makes of Δ and of ∇L; of a step that is off by a tenth."""
+    case = _case(gamma=2.0, alpha=0.5)
+    exact = steps_over_balls.Exact(case.net, case.X, case.y, case.gamma)
+    X, y = torch.tensor(case.X), torch.tensor(case.y)
+    found = steps_over_balls.newton_step(to_torch(case.net), X, y, case.gamma, alpha=case.alpha)
+    wrong = found.update + 0.1 * found.update.norm() * torch.linspace(-1, 1, found.update.numel()).reshape(found.update.shape)
+    A = hessian(case.net, case.X, case.y) + regularization(2.0, case.net.width, case.net.beta) * np.eye(case.net.parameters)
+    g, step_ = gradient(case.net, case.X, case.y).reshape(-1), wrong.numpy().reshape(-1)
+    with ctx.workprec(192):
+        error, size = steps_over_balls.backward_error(exact, replace(found, update=wrong), case.alpha)
+    lower = max(np.linalg.norm(A @ v) / np.linalg.norm(v) for v in (g, step_))
+    assert float(size) == pytest.approx(lower, rel=1e-12)
+    wanted = np.linalg.norm(A @ step_ + 0.5 * g) / (lower * np.linalg.norm(step_) + 0.5 * np.linalg.norm(g))
+    assert error == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_finding_says_what_steps_came_to() -> None:
+    held = Held(units=3.0, wrong=1, unknown=2, refused=4, indefinite=5, cases=6)
+    found = held.finding("; entered: lanes 1", "border")
+    assert (found.number, found.relation, found.limit, found.cases) == (3.0, "≤", 1024.0, 6)
+    assert found.why == (
+        "backward error of 3 units in the last place, 1 wrong inertias, 5 of 6 indefinite; entered: lanes 1"
+        "; not entered: border"
+    )
+    held.reason = "planted"
+    assert held.finding().why.endswith("5 of 6 indefinite, 4 well-conditioned systems refused, 2 undecided (planted)")
+    assert not Held(units=1024.0).false
+    assert all(bad.false for bad in (Held(units=1024.5), Held(units=math.nan), Held(wrong=1), Held(refused=1)))
+
+
+def test_indefinite_steps_are_counted_and_the_largest_error_kept() -> None:
+    held = Held()
+    hold(_case(gamma=3.0), held)
+    first = held.units
+    assert (held.indefinite, held.cases) == (0, 1)
+    hold(_case(gamma=1e-3), held)
+    assert (held.indefinite, held.cases) == (1, 2)
+    assert held.units >= first > 0
+    hold(_case(gamma=3.0), held)
+    assert (held.indefinite, held.cases) == (1, 3)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import nntk_reference
-from nntk_proofs_checks import Effort, Finding, training_runs
-from nntk_proofs_checks.ensemble import curvature, draw_network, kernel
+from nntk_proofs_checks import Effort, Finding, Problem, training_runs
+from nntk_proofs_checks.ensemble import curvature, draw_network, kernel, to_torch
 from nntk_proofs_checks.trials import in_processes
-from nntk_reference import Verdict
+from nntk_reference import Verdict, gradient, newton_step
 from tests.proofs_checks.problems import DATA, problem
 from tests.proofs_checks.training_faults import stepped
 
@@ -408,3 +410,70 @@ def test_runs_made_for_an_earlier_look_are_kept() -> None:
         again = training_runs._trainer(case, case.slowest, training_runs._newton(case, 0.5))(5)
     assert (again.errors == more.errors).all()
     assert (again.first == more.first).all()
+
+
+def test_dampings_on_either_side_have_to_be_excluded() -> None:
+    """5 % larger and smaller, and half as much more without the control variate."""
+    numbers = np.random.default_rng(0).standard_normal((2, 20))
+    runs = SimpleNamespace(logs=numbers, first=numbers[::-1])
+    rates = training_runs._along_slowest(runs, "test", 0.5)  # type: ignore[arg-type]
+    assert [rate.claimed for rate in rates] == [pytest.approx(math.log(1 - 0.5 * 0.2))] * 2
+    for rate, off in zip(rates, (1.05, 1.5), strict=True):
+        factors = [1 - 0.5 / (1 + 4 * by) for by in (off, 1 / off)]
+        assert rate.alternatives == pytest.approx(np.log(factors), rel=1e-12)
+
+
+def test_gradient_descent_is_that_of_the_equation() -> None:
+    """(E12) at η̄ = 1/λ₁: θ moves by -η̄ N^(2β-1)∇L."""
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    net = draw_network(case.problem, 0.6, 32, 0)
+    moved = training_runs._descent(case).step(to_torch(net), torch.tensor(case.problem.X), torch.tensor(case.problem.y))
+    wanted = -(32**0.2) / case.modes[0][-1] * gradient(net, case.problem.X, case.problem.y)
+    np.testing.assert_allclose(moved.numpy(), wanted, rtol=1e-10)
+
+
+def test_newtons_step_has_its_gamma_and_its_size() -> None:
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    net, X, y = draw_network(case.problem, 0.6, 32, 0), case.problem.X, case.problem.y
+    for alpha in (0.5, 1.0):
+        method = training_runs._newton(case, alpha)
+        assert method.name == f"Newton, α = {alpha:g}"
+        moved = method.step(to_torch(net), torch.tensor(X), torch.tensor(y))
+        np.testing.assert_allclose(moved.numpy(), newton_step(net, X, y, case.gamma, alpha=alpha).update, rtol=1e-8)
+        values = np.array([0.1, 2.0])
+        off = 1e-6
+        quotient = (method.factor(values + off) - method.factor(values - off)) / (2 * off)
+        np.testing.assert_allclose(method.slope(values), quotient, rtol=1e-6)
+
+
+def test_errors_are_those_of_targets_that_start_at_minus_y() -> None:
+    case = training_runs._of(DATA["plane"], [0, 1, 2])
+    X, y = case.problem.X, case.problem.y
+    errors, before = training_runs._trained(X, y, 64, 3, training_runs._newton(case, 1.0), 5)
+    net = draw_network(Problem(X, y, "", 5), 0.6, 64, 3)
+    targets = y + nntk_reference.outputs(net, X)
+    wanted = []
+    for _ in range(4):
+        wanted.append(np.linalg.norm(nntk_reference.outputs(net, X) - targets))
+        net = net.moved(newton_step(net, X, targets, case.gamma).update)
+    np.testing.assert_allclose(errors, wanted, rtol=1e-8)
+    J = nntk_reference.jacobian(draw_network(Problem(X, y, "", 5), 0.6, 64, 3), X).reshape(3, -1)
+    np.testing.assert_allclose(before, J @ J.T / 3 * 64**0.2, rtol=1e-10)
+
+
+def test_the_interval_reaches_over_the_wider_mean_and_what_it_is_extrapolated_to() -> None:
+    rng = np.random.default_rng(0)
+    numbers = rng.standard_normal((2, 14))
+    growth = 4**0.8  # N^(2(1-β))
+    wider, beyond = numbers[1], (growth * numbers[1] - numbers[0]) / (growth - 1)
+    for looks in (1, 2):
+        found = training_runs._at_infinity(numbers, looks)
+        ends = [training_runs.mean(values, looks=looks) for values in (wider, beyond)]
+        assert found.value == pytest.approx(beyond.mean())
+        assert (found.low, found.high) == (min(e.low for e in ends), max(e.high for e in ends))
+
+
+def test_logs_are_per_step() -> None:
+    errors = np.array([[[1.0, 0.9, 0.8, 0.5]], [[1.0, 0.9, 0.8, 0.25]]])
+    runs = training_runs._Runs(errors, np.zeros((2, 1)))
+    assert runs.logs == pytest.approx(np.log([[0.5], [0.25]]) / 3)

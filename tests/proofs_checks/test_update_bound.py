@@ -12,10 +12,11 @@ import pytest
 import torch
 from flint import arb
 
-from nntk_proofs_checks import Effort, Finding, update_bound
+from nntk_proofs_checks import Effort, Finding, Problem, update_bound
+from nntk_proofs_checks.certify import Comparison
 from nntk_proofs_checks.ensemble import draw_network
 from nntk_proofs_checks.wide import states
-from nntk_reference import FLOAT64, Ball, Verdict, formulas, hessian, regularization
+from nntk_reference import FLOAT64, Ball, Network, Verdict, formulas, hessian, regularization
 from tests.proofs_checks.problems import DATA
 
 
@@ -243,3 +244,219 @@ def test_the_ends_allow_for_the_rounding_of_what_is_compared(monkeypatch: pytest
     ratio = update_bound._ratio(net, data.X, data.y, gamma, 1.0, "")
     assert ratio is not None
     assert ratio.high / ratio.low - 1 == pytest.approx(4e-12, rel=0.05)
+
+
+def test_a_neuron_that_enters_nothing_is_left_out_and_no_other() -> None:
+    """Its row of the Jacobian is 0, and so are both sides."""
+    data = DATA["line"]
+    theta = draw_network(data, 0.6, 4, 0).theta
+    theta[2] = 0.0
+    found = update_bound._in_balls(Network.from_theta(theta, 0.6, "tanh"), data.X, data.y, 5.0, 1.0, "")
+    assert [comparison.what.rpartition(" ")[2] for comparison in found.comparisons] == ["0", "1", "3"]
+
+
+@pytest.mark.parametrize(("parameters", "some"), [(2, False), (3, True), (5, True)])
+def test_one_neuron_is_a_small_network_and_none_is_not(parameters: int, some: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(update_bound._PARAMETERS, Effort.QUICK, parameters)
+    assert (update_bound._small(DATA["line"], Effort.QUICK) is not None) is some
+
+
+def test_the_least_gamma_is_where_the_blocks_become_definite() -> None:
+    data = DATA["plane"]
+    net = draw_network(data, 0.6, 20, 0)
+    s = formulas.state(FLOAT64, net, data.X)
+    S = formulas.residual_hessian(s, formulas.outputs(s) - data.y)
+    least = regularization(update_bound._least_gamma(net, data.X, data.y), net.width, net.beta)
+    assert least == pytest.approx(np.abs(np.linalg.eigvalsh(S)).max(), rel=1e-12)
+
+
+@pytest.mark.control
+def test_the_control_has_the_two_points_with_the_largest_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, original, seen = DATA["plane"], update_bound.hessian, []
+    monkeypatch.setattr(update_bound, "hessian", lambda net, X, y: (seen.append((X, y)), original(net, X, y))[1])
+    update_bound.control(data, Effort.QUICK)
+    X, y = seen[0]
+    largest = np.sort(np.abs(data.y))[-2:]
+    assert np.sort(np.abs(y)).tolist() == largest.tolist()
+    assert all(
+        any((row == x).all() and t == v for row, t in zip(data.X, data.y, strict=True)) for x, v in zip(X, y, strict=True)
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- double entry
+
+_SMALL = Problem(np.array([[0.5, -1.0], [2.0, 0.25], [-0.75, 1.5]]), np.array([1.0, -3.0, 0.5]), "test")
+
+
+def _small_net() -> Network:
+    return draw_network(_SMALL, 0.6, 5, 3)
+
+
+def _residuals(net: Network) -> np.ndarray:
+    return formulas.outputs(formulas.state(FLOAT64, net, _SMALL.X)) - _SMALL.y
+
+
+def test_rounding_errors_are_those_of_the_derivation() -> None:
+    """Neuron by neuron: of z = w·x + η, d + 4 operations on terms of this size; of the functions, 32; and their sums."""
+    net, u = _small_net(), 2.0**-53
+    r = _residuals(net)
+    found = update_bound._errors(net, _SMALL.X, r, _SMALL.y)
+    scale, total = 5**-0.6, 0.0
+    for i in range(5):
+        reach = sum(abs(net.w[i, k]) * max(abs(x[k]) for x in _SMALL.X) for k in range(2)) + abs(net.eta[i])
+        jet = 6 * u * reach + 32 * u  # tanh and its first two derivatives are at most 1
+        assert found.jet[i] == pytest.approx(jet, rel=1e-12)
+        assert found.curvature[i] == pytest.approx(2 * jet, rel=1e-12)  # |tanh'''| ≤ 2
+        total += abs(net.c[i]) * (jet + (5 + 64) * u)
+    largest = max(abs(a) + 2 * abs(b) for a, b in zip(r, _SMALL.y, strict=True))
+    assert found.most == 1
+    assert found.residual == pytest.approx(1.001 * (scale * total + 8 * u * largest), rel=1e-12)
+
+
+@pytest.mark.parametrize("residual_bound", [1e-13, 1e-3])
+def test_the_ends_are_those_of_the_derivation(residual_bound: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """(E17) neuron by neuron, with errors large enough to tell each of them: units of 2⁻²⁰ in place of 2⁻⁵³."""
+    u = 2.0**-20
+    net, alpha, step = _small_net(), 0.5, update_bound.newton_step
+    gamma = 1.5 * update_bound._least_gamma(net, _SMALL.X, _SMALL.y)
+    monkeypatch.setattr(update_bound, "_U", u)
+    monkeypatch.setattr(update_bound, "newton_step", lambda *a, **k: replace(step(*a, **k), residual_bound=residual_bound))
+    found = update_bound._ratio(net, _SMALL.X, _SMALL.y, gamma, alpha, "told")
+
+    s, r = formulas.state(FLOAT64, net, _SMALL.X), _residuals(net)
+    error = update_bound._errors(net, _SMALL.X, r, _SMALL.y)
+    S, J = formulas.residual_hessian(s, r), formulas.jacobian(s)
+    damping, scale = float(regularization(gamma, 5, 0.6)), 5**-0.6
+    q = max(math.sqrt(1 + x @ x) for x in _SMALL.X)  # |x̃|
+    mean = sum(abs(v) for v in r) / 3
+    ends, squares, rows_off, blocks_off, sizes = [], 0.0, [], [], []
+    for i in range(5):
+        c, jet = abs(net.c[i]), error.jet[i]
+        rows_off.append(1.001 * scale * (jet + c * q * jet + 32 * u * (1 + c * q)))
+        of_sum = max(jet, error.curvature[i]) + (3 + 64) * u
+        blocks = 1.001 * scale * (1.5 * q + c * q * q) * (error.residual + mean * of_sum)
+        sizes.append(np.linalg.norm(S[i]))
+        blocks_off.append(blocks + 16 * 4**2 * u * (sizes[i] + damping))
+        squares += (max(np.linalg.norm(row) for row in J[:, i]) + rows_off[i]) ** 2
+    least = [damping + np.linalg.eigvalsh(S[i])[0] for i in range(5)]
+    frobenius = math.sqrt(3 * squares)
+    gradient = frobenius * (np.linalg.norm(r) + math.sqrt(3) * error.residual) / 3
+    A = frobenius**2 / 3 + max(sizes) + max(blocks_off) + damping
+    taken = step(update_bound.to_torch(net), torch.tensor(_SMALL.X), torch.tensor(_SMALL.y), gamma, alpha=alpha).update.numpy()
+    weakest = min(a - b for a, b in zip(least, blocks_off, strict=True))
+    off = 1.01 * residual_bound * (A * np.linalg.norm(taken) + alpha * gradient) / weakest
+    root = np.linalg.norm(r) / math.sqrt(3)
+    for i in range(5):
+        length, moved = max(np.linalg.norm(row) for row in J[:, i]), np.linalg.norm(taken[i])
+        below = alpha * (length - rows_off[i]) * (root - error.residual) / (least[i] + blocks_off[i])
+        above = alpha * (length + rows_off[i]) * (root + error.residual) / (least[i] - blocks_off[i])
+        ends.append(((moved - off) / above, (moved + off) / below))
+    low, high = max(ends, key=lambda end: end[1])
+    assert found is not None
+    assert (found.label, found.low, found.high) == ("told", pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
+    assert high < 1
+    assert low > 0
+
+
+def test_a_neuron_that_is_proved_to_break_it_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not one whose upper end is larger because less is known of it."""
+    net, step = _small_net(), update_bound.newton_step
+    gamma = 1.5 * update_bound._least_gamma(net, _SMALL.X, _SMALL.y)
+    sound = update_bound._ratio(net, _SMALL.X, _SMALL.y, gamma, 1.0, "")
+    assert sound is not None
+
+    def broken(*args: Any, **options: Any) -> Any:
+        found = step(*args, **options)
+        return replace(found, update=found.update * 3 / sound.low)
+
+    monkeypatch.setattr(update_bound, "newton_step", broken)
+    found = update_bound._ratio(net, _SMALL.X, _SMALL.y, gamma, 1.0, "")
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(3, rel=1e-6), pytest.approx(3, rel=1e-6))
+
+
+def test_the_six_states() -> None:
+    net = _small_net()
+    X, y = _SMALL.X, _SMALL.y
+    f = formulas.outputs(formulas.state(FLOAT64, net, X))
+    J = formulas.jacobian(formulas.state(FLOAT64, net, X))
+    kernel = (J**2).sum() / 3 / regularization(1.0, 5, 0.6)  # the trace of (E7)
+    size = max(abs(f - y))
+    asked: list[tuple[Any, Any]] = []
+
+    def least(X: np.ndarray, y: np.ndarray) -> float:
+        asked.append((X, y))
+        return 0.25
+
+    states_ = update_bound._states(net, X, y, least)
+    assert asked[0][0].tolist() == X[1:2].tolist()  # the point with the largest target
+    assert asked[0][1] == pytest.approx(f[1:2] - size)
+    wanted = [
+        (X, y, 1.25, 1.0, 0.0),
+        (X, y, 4.0, 0.5, 0.0),
+        (X[1:2], y[1:2], 100.0, 1.0, kernel),
+        (X[1:2], f[1:2] - 100 * kernel / 0.25 * size, 1.25, 1.0, 0.0),
+        (X, f - size, 100.0, 0.5, kernel),
+        (X[[1, 2]], f[[1, 2]] - [size, 0], 100.0, 1.0, kernel),  # and the one farthest from it
+    ]
+    for state, (points, targets, factor, alpha, size_) in zip(states_, wanted, strict=True):
+        assert state.X.tolist() == points.tolist()
+        assert state.y == pytest.approx(targets, rel=1e-12)
+        assert (state.factor, state.alpha, state.kernel) == (factor, alpha, pytest.approx(size_, rel=1e-12))
+    nothing = update_bound._states(net, X, f, lambda X, y: 0.0)  # fitted: residuals of 1e-3 are put in their place
+    largest = np.argsort(np.abs(f))[-1:]
+    assert nothing[3].y == pytest.approx(f[largest] - 1e-3, rel=1e-12)
+    assert nothing[4].y == pytest.approx(f - 1e-3, rel=1e-12)
+
+
+def test_the_worst_of_wide_networks_is_told() -> None:
+    def judged(*ends: tuple[float, float]) -> Finding:
+        return update_bound._judged([update_bound._Ratio(str(k), *end) for k, end in enumerate(ends)], 7)
+
+    found = judged((0.1, 0.5), (0.2, 0.9), (0.3, 0.8))
+    assert (found.verdict, found.number, found.relation, found.limit, found.cases) == (Verdict.HOLDS, 0.9, "≤", 1.0, 7)
+    assert found.why == "(E17) holds for 7 neurons of 3 wide networks; closest: 0.9 at 1"
+    found = judged((1.1, 1.2), (1.3, 1.4), (0.3, 2.0))
+    assert (found.verdict, found.number, found.cases) == (Verdict.REFUTED, 1.3, 7)
+    assert found.why.endswith("at 1")
+    found = judged((0.1, 0.5), (0.9, 1.1), (0.3, 1.05))
+    assert (found.verdict, found.cases) == (Verdict.UNDECIDED, 7)
+    assert found.why == "|Δᵢ|/bound is not known better than [0.9, 1.1] at 1"
+    assert judged((1.0, 1.0)).verdict is Verdict.HOLDS
+    assert not update_bound._judged([None, None], 7).applies
+
+
+def test_the_larger_number_of_both_parts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(number: float) -> Finding:
+        return Finding(Verdict.HOLDS, number, "≤", 1.0, 2, "planted")
+
+    for wide, small in ((0.3, 0.7), (0.8, 0.2)):
+        monkeypatch.setattr(update_bound, "_wide", lambda problem, effort, wide=wide: of(wide))
+        monkeypatch.setattr(update_bound, "_small", lambda problem, effort, small=small: of(small))
+        assert check().number == max(wide, small)
+    monkeypatch.setattr(update_bound, "_small", lambda problem, effort: None)
+    assert check().number == 0.8
+
+
+@pytest.mark.control
+def test_the_control_goes_on_until_a_step_leaves_the_bound_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just above -λ_min(H), nearer and nearer; not where D is definite, nor where H + γ_N I is not."""
+    data, seen = DATA["line"], []
+
+    def stub(net: Network, X: Any, y: Any, gamma: float, alpha: float, label: str) -> Any:
+        seen.append((net, X, y, gamma, alpha))
+        k = len(seen)
+        return update_bound._Case([] if k == 3 else [Comparison("", arb(9 if k == 5 else 0), "≤", arb(1))], k == 1, int(k == 2))
+
+    monkeypatch.setattr(update_bound, "_in_balls", stub)
+    found = update_bound.control(data, Effort.QUICK)
+    assert found.verdict is Verdict.REFUTED
+    assert len(seen) == 5
+    near = []
+    for net, X, y, gamma, alpha in seen:
+        least = np.linalg.eigvalsh(hessian(net, X, y))[0]
+        assert (net.width, len(X), alpha) == (6, 2, 1.0)
+        near.append(regularization(gamma, net.width, net.beta) / -least - 1)
+    assert near[:4] == pytest.approx([1e-2, 1e-4, 1e-6, 1e-8], rel=1e-5)
+    assert near[4] == pytest.approx(1e-2, rel=1e-5)  # of the next network
+    assert near[4] == pytest.approx(1e-2, rel=1e-5)  # of the next network

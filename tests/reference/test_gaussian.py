@@ -354,6 +354,19 @@ def test_an_estimate_hopes_for_twice_the_bits_that_the_work_left_can_gain(terms:
     assert series._can_settle(arb("inf"), arb(10) ** 300, terms)  # nothing is known after the first two runs
 
 
+def test_an_estimate_is_as_wide_as_each_part_moved_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten times the last change, of E[σσ] and of E[σ'σ'] apart."""
+    for moved in ((2.0**-65, 2.0**-67), (0.0, 2.0**-65)):
+        series = Forced(activation("tanh"), *pairs(inputs_of([[0.0]])), 60)
+        with ctx.workprec(100):
+            sums = iter([tuple(np.array([arb(1) + k * by], dtype=object) for by in moved) for k in range(2)])
+        monkeypatch.setattr(series, "_sums", lambda h, K: ())
+        monkeypatch.setattr(series, "_pair_sums", lambda *args, sums=sums, **options: next(sums))
+        with ctx.workprec(100):
+            found = series.estimated()
+        assert [float(part[0].rad()) for part in found] == pytest.approx([10 * by for by in moved], rel=1e-8)
+
+
 # ------------------------------------------------------------------------------------- as accurate as asked for, and the work
 
 SWEEP = {  # x̃ of two inputs: near 1, nearly parallel, small and nearly parallel, tiny, of sizes far apart

@@ -303,7 +303,7 @@ def losing(lost: int, seen: list[int], value: float = math.pi) -> Callable[[int]
     return enclose
 
 
-@pytest.mark.parametrize("lost", [13, 40])
+@pytest.mark.parametrize("lost", [13, 14, 40])  # by one bit, by two, by many
 def test_one_more_run_makes_good_what_a_first_has_lost(lost: int) -> None:
     for arithmetic, wanted in ((FLOAT64, 56), (Multiprecision(40), 135)):  # 40 log₂10 = 132.9, and two for the rounding
         seen: list[int] = []
@@ -391,6 +391,8 @@ def test_bits_are_missing_where_the_worst_entry_misses_them() -> None:
             ([bad], 5, 0),
         ):
             assert _missing_bits(np.array(balls, dtype=object), wanted, relative=True) == missing
+        beside_zero = arb(-1, 1 + 2.0**-50)  # contains zero, and is no small number
+        assert _missing_bits(np.array([arb(1), beside_zero], dtype=object), 10, relative=False) == 10
         with pytest.raises(NotProved, match="not finite"):
             _missing_bits(np.array([good, arb("nan")], dtype=object), 0, relative=False)
 
