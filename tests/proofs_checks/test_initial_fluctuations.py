@@ -179,7 +179,7 @@ def test_off_centre_the_mean_square_has_n_minus_one_squares_more(monkeypatch: py
     initial_fluctuations._off_centre(DATA, (1.0, 1.0))
     expected = constants(DATA.X, (1.0, 1.0))
     assert expected is not None
-    claimed, exact = asked
+    exact, claimed = asked
     for N in (64, 256):
         np.testing.assert_allclose(claimed(N), expected.second, rtol=1e-12)
         np.testing.assert_allclose(exact(N), expected.second + (N - 1) * expected.first**2, rtol=1e-12)
