@@ -183,3 +183,15 @@ def test_off_centre_the_mean_square_has_n_minus_one_squares_more(monkeypatch: py
     for N in (64, 256):
         np.testing.assert_allclose(claimed(N), expected.second, rtol=1e-12)
         np.testing.assert_allclose(exact(N), expected.second + (N - 1) * expected.first**2, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_check_holds_and_counts_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, (80,))
+    found = initial_fluctuations.check(line(), Effort.QUICK)
+    assert found.applies
+    assert found.verdict is not Verdict.REFUTED
+    assert found.cases == sum(map(len, initial_networks.starts(DATA, 80)))
+    monkeypatch.setattr(initial_fluctuations, "constants", lambda X, shift=(0.0, 0.0): None)
+    for part in (initial_fluctuations.check, initial_fluctuations.control):
+        assert not part(line(), Effort.QUICK).applies
