@@ -247,6 +247,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if gamma >= sufficient:",
     ): "at equality (E16) says nothing, and float64 numbers are not equal to a computed bound",
     (
+        "nntk_proofs_checks.vanishing_gamma",
+        "if sufficient * scale > ceiling * _INSIDE:",
+        "if sufficient * scale >= ceiling * _INSIDE:",
+    ): "no network attains the ceiling to the last digit",
+    (
         "nntk_proofs_checks.vanishing_updates",
         "kept = _exponents(textbook(problem), BETAS[:1], Effort.QUICK, None)",
         "kept = _exponents(textbook(problem), BETAS[:2], Effort.QUICK, None)",
