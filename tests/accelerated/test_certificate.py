@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -689,3 +690,33 @@ def test_no_false_proof_from_blocks_whose_inverse_has_no_square() -> None:
     found = prepare(*tensors((net, np.array(X), np.array(y)), "float64")).certificate(shift, count=True)
     assert found.verdict != "indefinite"
     assert found.negative in (None, 0)
+
+
+def test_a_count_is_exact_for_the_perturbation_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its parts put together, each with a number of its own: blocks, J, and ‖J‖²/M θ/(1-θ) for the M×M sum."""
+    task, r, S = prepared(seeded(9, 7, 2, 5), "float64")
+    assert S is not None
+    length, off = 0.5 + torch.arange(task.local, dtype=torch.float64), 0.01 * torch.ones(task.local, dtype=torch.float64)
+    seen = []
+    radii = bounds.radii(task, r)
+    error = replace(radii, values=0.25 + 0 * radii.values)
+    monkeypatch.setattr(certificate, "_sum_rounding", lambda task: 1e-4)
+    monkeypatch.setattr(certificate, "jacobian_norms", lambda task, part: (length[part], off[part]))
+    monkeypatch.setattr(certificate, "_block_error", lambda D, exact, rows: torch.zeros(len(D), dtype=torch.float64))
+    monkeypatch.setattr(certificate, "_diagonal_error", lambda task, D: torch.zeros(len(D), dtype=torch.float64))
+    monkeypatch.setattr(certificate, "norms", lambda rows: 2 * torch.ones(len(rows), dtype=torch.float64))
+    original = certificate._bounded_eigenvalues
+
+    def eigenvalues(W: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, float]:
+        seen.append(float(W.abs().max()))
+        return original(W, *rest)[0], 0.125
+
+    monkeypatch.setattr(certificate, "_bounded_eigenvalues", eigenvalues)
+    found = certificate.count_below(task, S, 3.0, error)
+    slack, M = certificate.SLACK, 5
+    j, e = float(length.square().sum()) ** 0.5, float(off.square().sum()) ** 0.5
+    total = float((1e-4 * (length + off).square() * 4).sum()) + 0.125 + 4 * 2.0**-52 * seen[0]
+    theta = total / M * slack
+    wanted = (0.25 * slack + ((2 * j + e) * e + (j + e) ** 2 * theta / (1 - theta)) / M) * slack
+    assert 0.01 < theta < 0.5
+    assert found.error == pytest.approx(wanted, rel=1e-12)

@@ -793,3 +793,11 @@ def test_a_singular_system_is_an_error() -> None:
         with kept(net), pytest.raises((SingularSystemError, RefinementError, IndefiniteError, RangeError)):
             RegularizedNewton(net, 1.0, on_indefinite=choice).step(X, y)
     assert RegularizedNewton(net, 2.0).step(X, y).certificate.verdict == "positive definite"
+
+
+@pytest.mark.parametrize("net", [[{"params": [torch.zeros(1)]}], torch.nn.Linear(1, 1), None])
+def test_a_net_is_asked_for_by_name_before_anything_else(net: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"net: expected a ShallowNet, or its parameter groups with of=net, got .*, of=NoneType"
+    ):
+        RegularizedNewton(net, 1.0)

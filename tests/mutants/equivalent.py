@@ -122,6 +122,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "add_signed(task, G, which, vectors.transpose(0, 1) * inverse_root[:, None], part_values <= 0)",
     ): "what is 0 is near the border, and adds nothing here",
     (
+        "nntk_proofs_checks.claim",
+        "QUICK = 0",
+        "QUICK = (-1)",
+    ): "efforts are compared, and their numbers mean nothing else",
+    (
         "nntk_proofs_checks.indefinite",
         "return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq(10**12)",
         "return formulas.State(fmpq(1, int(rng.integers(2, 9))), c, inputs, value, slope, curvature), r / fmpq((9)**12)",
@@ -242,6 +247,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "if gamma >= sufficient:",
     ): "at equality (E16) says nothing, and float64 numbers are not equal to a computed bound",
     (
+        "nntk_proofs_checks.vanishing_gamma",
+        "if sufficient * scale > ceiling * _INSIDE:",
+        "if sufficient * scale >= ceiling * _INSIDE:",
+    ): "no network attains the ceiling to the last digit",
+    (
         "nntk_proofs_checks.vanishing_updates",
         "kept = _exponents(textbook(problem), BETAS[:1], Effort.QUICK, None)",
         "kept = _exponents(textbook(problem), BETAS[:2], Effort.QUICK, None)",
@@ -316,6 +326,11 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[0, 0]) else None",
         "return np.array([[1 / E[0, 0]]], dtype=object) if _nonzero(E[(-1), 0]) else None",
     ): "E has one row there, which is its first and its last",
+    (
+        "nntk_reference.linalg",
+        "for _sweep in range(60):",
+        "for _sweep in range((59)):",
+    ): "rotations converge in some eight sweeps, or not at all",
     (
         "nntk_reference.validation",
         "for i, j in zip(*np.triu_indices(len(array), 1), strict=True):",

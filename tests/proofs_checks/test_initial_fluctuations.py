@@ -165,3 +165,33 @@ def test_the_distance_of_the_kernels_is_held_against_its_own_exponent() -> None:
     rate = initial_fluctuations._measure(DATA, Effort.QUICK, expected, 40, 1)[0][-1]
     assert (rate.relation, rate.claimed, rate.alternatives) == ("≈", -1.0, (-1.2, -0.8))
     assert rate.verdict is not Verdict.REFUTED
+
+
+@pytest.mark.control
+@pytest.mark.usefixtures("narrow")
+def test_off_centre_the_mean_square_has_n_minus_one_squares_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E f₀² N^(2β-1) = E g² + (N - 1)(E g)², g = cσ of a neuron: the pairs of different ones."""
+    asked: list[Any] = []
+    original = initial_fluctuations._outputs_ratios
+    monkeypatch.setattr(
+        initial_fluctuations, "_outputs_ratios", lambda columns, of: (asked.append(of), original(columns, of))[1]
+    )
+    initial_fluctuations._off_centre(DATA, (1.0, 1.0))
+    expected = constants(DATA.X, (1.0, 1.0))
+    assert expected is not None
+    exact, claimed = asked
+    for N in (64, 256):
+        np.testing.assert_allclose(claimed(N), expected.second, rtol=1e-12)
+        np.testing.assert_allclose(exact(N), expected.second + (N - 1) * expected.first**2, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_the_check_holds_and_counts_its_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(initial_fluctuations._RUNS, Effort.QUICK, (80,))
+    found = initial_fluctuations.check(line(), Effort.QUICK)
+    assert found.applies
+    assert found.verdict is not Verdict.REFUTED
+    assert found.cases == sum(map(len, initial_networks.starts(DATA, 80)))
+    monkeypatch.setattr(initial_fluctuations, "constants", lambda X, shift=(0.0, 0.0): None)
+    for part in (initial_fluctuations.check, initial_fluctuations.control):
+        assert not part(line(), Effort.QUICK).applies

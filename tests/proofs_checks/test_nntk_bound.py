@@ -285,3 +285,22 @@ def test_every_network_at_every_factor_and_both_that_attain_it_are_tried(monkeyp
     found = nntk_bound._finite_check(GRID, Effort.QUICK)
     assert list(dict.fromkeys(seen)) == [(0, 2.0), (0, 32.0), (1, 2.0), (1, 32.0), 1, -1]
     assert (found.verdict, found.cases) == (Verdict.HOLDS, 6)
+
+
+@pytest.mark.control
+def test_the_control_is_of_the_same_network_as_what_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    finite, beyond = nntk_bound._finite_comparisons, nntk_bound._beyond
+
+    def sound(data: Any, seed: int, factor: arb, bits: int) -> list[Any]:
+        asked.append((len(data.X), seed, float(factor)))
+        return finite(data, seed, factor, bits)
+
+    def broken(data: Any, seed: int, bits: int) -> list[Any]:
+        asked.append((len(data.X), seed))
+        return beyond(data, seed, bits)
+
+    monkeypatch.setattr(nntk_bound, "_finite_comparisons", sound)
+    monkeypatch.setattr(nntk_bound, "_beyond", broken)
+    nntk_bound._finite_control(unit_interval(20), Effort.QUICK)
+    assert set(asked) == {(8, 0), (8, 0, 2.0)}

@@ -324,3 +324,15 @@ def test_a_float64_kernel_is_not_taken_for_the_truth(monkeypatch: pytest.MonkeyP
         return np.array([arb(float(v)) for v in K.flat], dtype=object).reshape(K.shape)
 
     assert planted(monkeypatch, rounded) is not Verdict.HOLDS
+
+
+@pytest.mark.control
+def test_the_control_has_the_bounds_of_an_interval_of_the_same_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """√2, the distance of two rows of the identity, and |x̃|² = 2."""
+    asked = []
+    original = ntk_decay.tail_bounds
+    monkeypatch.setattr(ntk_decay, "tail_bounds", lambda *args: (asked.append(args), original(*args))[1])
+    ntk_decay._control(data(FOUR), Effort.QUICK)
+    assert {(M, dim, float(size)) for _, M, dim, _, size in asked} == {(16, 1, 2.0)}
+    for _, _, _, radius, _ in asked:
+        assert math.sqrt(0.5) <= radius < math.sqrt(0.5) * (1 + 1e-15)

@@ -317,7 +317,7 @@ def test_the_first_state_that_is_not_positive_definite_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("d", "M", "width", "count"), [(1, 40, 12, 6), (1, 3, 12, 3), (10, 40, 3, 1), (16, 40, 2, 1), (33, 9, 1, 1)]
+    ("d", "M", "width", "count"), [(1, 40, 12, 6), (1, 3, 12, 3), (7, 40, 4, 2), (10, 40, 3, 1), (16, 40, 2, 1), (33, 9, 1, 1)]
 )
 def test_small_networks_have_fewer_points_than_neurons(d: int, M: int, width: int, count: int) -> None:
     rng = np.random.default_rng(0)
@@ -440,3 +440,17 @@ def test_every_width_at_every_beta_is_run_the_widest_first(monkeypatch: pytest.M
     assert found.verdict is Verdict.HOLDS
     assert found.cases == 4
     assert "H itself is proved indefinite at the start in 4 of 4 networks" in found.why
+
+
+def test_small_networks_add_their_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(cases: int) -> Finding:
+        return Finding(Verdict.HOLDS, 0.25, ">", 0.0, cases, "planted")
+
+    monkeypatch.setattr(positive_definite, "_wide", lambda problem, effort: of(5))
+    monkeypatch.setattr(positive_definite, "_small", lambda problem, effort: of(3))
+    found = positive_definite.check(DATA["line"], Effort.QUICK)
+    assert (found.verdict, found.cases, found.why) == (Verdict.HOLDS, 8, "planted; small networks confirm it in balls")
+    monkeypatch.setattr(positive_definite, "_small", lambda problem, effort: replace(of(3), verdict=Verdict.UNDECIDED))
+    assert positive_definite.check(DATA["line"], Effort.QUICK).verdict is Verdict.UNDECIDED
+    monkeypatch.setattr(positive_definite, "_small", lambda problem, effort: None)
+    assert positive_definite.check(DATA["line"], Effort.QUICK).cases == 5

@@ -285,3 +285,13 @@ def test_a_gap_is_that_of_the_two_sides() -> None:
         assert found is not None
         assert found[0] == gap > 0
         assert push_through._gaps(system, drop_residual=False) == (0, 0)
+
+
+def test_systems_are_of_every_small_size() -> None:
+    """N, d up to 3 and 1, 2 and 4 points, with positive dampings that differ."""
+    systems = list(itertools.islice(push_through._systems(seed=1), 27))
+    sizes = [(N * (d + 2), M) for N, d, M in itertools.product((1, 2, 3), (1, 2, 3), (1, 2, 4))]
+    assert [(system.J.ncols(), system.J.nrows()) for system in systems] == sizes
+    assert all(system.S.nrows() == system.J.ncols() and system.count == system.J.nrows() for system in systems)
+    assert min(system.damping for system in systems) >= fmpq(1, 100)
+    assert len({system.damping for system in systems}) > 20

@@ -364,7 +364,7 @@ def test_an_estimate_is_as_wide_as_each_part_moved_last(monkeypatch: pytest.Monk
         monkeypatch.setattr(series, "_pair_sums", lambda *args, sums=sums, **options: next(sums))
         with ctx.workprec(100):
             found = series.estimated()
-        assert [float(part[0].rad()) for part in found] == pytest.approx([10 * by for by in moved], rel=1e-8)
+        assert [float(part[0].rad()) for part in found] == pytest.approx([10 * by for by in moved], rel=1e-8, abs=0)
 
 
 # ------------------------------------------------------------------------------------- as accurate as asked for, and the work
