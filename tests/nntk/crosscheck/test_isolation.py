@@ -157,12 +157,20 @@ def step(theta, X, y, damping, problem):
 """
 
 
+HEARING = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
+from nntk.cli import main
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_children_end_with_the_run(signal_: signal.Signals, code: int, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(WAITING)
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     options = "crosscheck", "mine:step", "--profile", "first-order", "--quick", "--only", "deterministic"
-    command = [sys.executable, "-m", "nntk", *options]
+    command = [sys.executable, "-c", HEARING, *options]
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE)
     waiting = tmp_path / "waiting"
     try:

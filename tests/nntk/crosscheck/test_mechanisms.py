@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nntk.crosscheck import Report, check_optimizer
 from nntk.crosscheck.report import as_text
@@ -180,6 +182,24 @@ def test_what_grows_from_step_to_step_is_found() -> None:
     assert report["does-not-grow"].outcome == "failed"
     assert report["does-not-grow"].finding.number == pytest.approx(1, rel=0.1)
     assert battery(dense(change=bounded), "does-not-grow")["does-not-grow"].outcome == "passed"
+
+
+def test_whatever_else_is_alive_the_memory_is_looked_at() -> None:
+    """What cannot be asked for its storage, or for its class: left by other code in the same process."""
+    kept: list[Any] = [torch.zeros(3).to_sparse(), torch.zeros(3, device="meta")]
+    torch.func.vmap(lambda x: (kept.append(x), x)[1])(torch.ones(3))
+    with FakeTensorMode():
+        kept.append(torch.zeros(3))
+
+    class Gone:
+        pass
+
+    gone = Gone()
+    kept.append(weakref.proxy(gone))
+    del gone
+    report = battery(dense(), "does-not-grow")
+    assert report["does-not-grow"].outcome == "passed", as_text(report)
+    assert len(kept) == 5
 
 
 def test_what_is_drawn_from_a_global_generator_is_found() -> None:
