@@ -126,6 +126,8 @@ def table() -> str:
         "",
         "`python benchmarks/verdicts.py --table` writes this page from the runs in `verdicts/`.",
         "Each seed draws other networks; a run passes if every claim that applies holds and every control is refuted.",
+        "Where a run has one process, its time is that of one core, most of them with other work beside it; "
+        "what `nntk verify` takes on two is in the README.",
     ]
     for path in sorted(RESULTS.glob("*.jsonl")):
         effort, _, name = path.stem.partition("-")
