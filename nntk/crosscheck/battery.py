@@ -437,5 +437,5 @@ def diagnosed(
 
 
 def undiagnosed(why: str) -> tuple[Diagnosis, ...]:
-    """What is said of steps that could not be looked at."""
-    return (Diagnosis("all", "error", why, error=None, explained=False, steps=0),)
+    """What is said of steps that could not be looked at: as a check that ends in an error, it refuses."""
+    return (Diagnosis("all", "error", why, error=None, explained=False, steps=0, refuses=True),)

@@ -35,7 +35,7 @@ class Diagnosis:
     words     the sentence to report.
     error     the largest relative error of the explanation over the group's steps; None without an explanation.
     explained whether it explains them to rounding.
-    refuses   whether a step of the group is not the profile's within its limit.
+    refuses   whether a step of the group is not the profile's within its limit, or none could be looked at.
     """
 
     group: str

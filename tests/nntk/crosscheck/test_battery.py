@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nntk.crosscheck import CHECKS, PROFILES, FactoryError, Report, check_optimizer
+from nntk.crosscheck import CHECKS, PROFILES, FactoryError, Report, check_optimizer, diagnosis
 from nntk.crosscheck.battery import plan
 from nntk.crosscheck.report import as_text
 from nntk.reporting.envelope import NOT_FINISHED
@@ -89,6 +89,20 @@ def test_the_diagnosis_has_a_vote() -> None:
     assert check_optimizer(half, effort="quick", only=["deterministic"], diagnose=False).passed
     assert check_optimizer(half, "first-order", effort="quick", only=["deterministic"]).passed  # which prescribes no step
     assert check_optimizer(optimizers.right_dense, effort="quick", only=["deterministic"]).passed
+
+
+def test_steps_that_could_not_be_diagnosed_are_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a check that ends in an error: what was not seen has no vote for it."""
+    right = optimizers.right_dense
+
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    assert check_optimizer(right, effort="quick", only=["deterministic"]).accepted
+    monkeypatch.setattr(diagnosis, "diagnose", broken)
+    report = check_optimizer(right, effort="quick", only=["deterministic"])
+    assert report["deterministic"].outcome == "passed"
+    assert (report.accepted, [d.words for d in report.wrong_steps]) == (False, ["internal error: ZeroDivisionError: planted"])
 
 
 def test_what_is_expected_of_a_check_is_expected_of_the_same_steps_in_the_diagnosis() -> None:
